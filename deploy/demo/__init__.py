@@ -1,0 +1,1 @@
+"""Demo data: a slice of real trade, and a small invented shop."""

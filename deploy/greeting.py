@@ -1,0 +1,69 @@
+"""What a person sees once everything runs: where to go, how to sign in, what to try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.demo.shop import line_id, order_id
+from deploy.local import Local
+from deploy.secrets_file import Secrets
+
+words = Console(stderr=True, highlight=False, soft_wrap=True)
+TRY_ORDER = 1001
+
+
+def embedded(
+    url: str, secrets: Secrets, *, data_dir: Path, seeded: bool, seconds: float
+) -> None:
+    """The banner of the embedded mode."""
+    words.print(f"\n[bold]Reclamo[/] is ready after {seconds:.1f} s: [bold]{url}[/]\n")
+    _addresses(url)
+    if seeded:
+        words.print(
+            "  demo logins    admin@reclamo.example  agent@reclamo.example\n"
+            "                 warehouse@reclamo.example  customer ana@reclamo.example\n"
+            f"                 password for all: {secrets.demo_password}"
+        )
+    _token_and_try(url, secrets, seeded=seeded)
+    words.print(f"  data           {data_dir.absolute()}")
+    words.print("\n  Embedded mode: one process, SQLite; not for production. Ctrl-C stops it.\n")
+
+
+def local(system: Local, secrets: Secrets, *, seconds: float) -> None:
+    """The banner of the distributed mode without containers."""
+    words.print(f"\n[bold]Reclamo[/] is ready after {seconds:.1f} s: [bold]{system.url}[/]\n")
+    _addresses(system.url)
+    for name, process in system.processes.items():
+        pid = process.running.pid if process.running else "-"
+        words.print(f"  {name:<14} {process.url}  pid {pid}  log {process.log_file}")
+    words.print(f"  postgresql     {system.postgres.url}")
+    words.print(f"  rabbitmq       {system.rabbit.url}")
+    _token_and_try(system.url, secrets, seeded=True)
+    words.print("\n  Every service is its own process; one Ctrl-C stops all.\n")
+
+
+def _addresses(url: str) -> None:
+    for name, path in (
+        ("start page", "/"),
+        ("API reference", "/docs"),
+        ("events", "/events"),
+        ("metrics", "/metrics"),
+    ):
+        words.print(f"  {name:<14} {url}{path}")
+
+
+def _token_and_try(url: str, secrets: Secrets, *, seeded: bool) -> None:
+    words.print(f"  API token      {secrets.admin_token}")
+    if seeded:
+        body = (
+            '{"type":"refund","claim_items":[{"item_id":"%s","quantity":1,"reason":"wrong_item"}]}'
+        ) % line_id(TRY_ORDER, 1)
+        words.print(
+            "\n  Open a claim:\n"
+            f"  curl -s {url}/admin/orders/{order_id(TRY_ORDER)}/claims \\\n"
+            f"    -H 'x-medusa-access-token: {secrets.admin_token}' \\\n"
+            f"    -H 'content-type: application/json' -d '{body}'\n",
+            markup=False,
+        )

@@ -1,0 +1,136 @@
+"""The broker's definitions file: users, permissions, exchanges, queues and bindings.
+
+Everything follows from the subscriptions of the services and from the catalogue of messages, so
+no broker permission is wider than what is said and heard: a service publishes only what it says,
+reads only its own queues, and declares nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chassis.messaging import COMMANDS, DEAD_LETTERS, EVENTS, Subscription
+from chassis.topology import Topology, queue_arguments
+from contracts import catalogue
+
+VHOST = "/"
+DEPLOYER = "deployer"
+NOTHING = "^$"
+_HASHING = "rabbit_password_hashing_sha256"
+
+
+def definitions(
+    subscriptions: Iterable[Subscription], *, passwords: Mapping[str, str]
+) -> dict[str, Any]:
+    """The file's content; the same input gives the same bytes.
+
+    ``passwords`` maps each broker user to its password: one per service, and ``deployer``, the
+    only one that may declare and bind.
+    """
+    topology = Topology.of(subscriptions)
+    services = sorted(user for user in passwords if user != DEPLOYER)
+    return {
+        "vhosts": [{"name": VHOST}],
+        "users": [_user(name, passwords[name]) for name in sorted(passwords)],
+        "permissions": [_permission(name) for name in sorted(passwords)],
+        "topic_permissions": [
+            {"user": name, "vhost": VHOST, "exchange": exchange, "write": write, "read": NOTHING}
+            for name in services
+            for exchange, write in ((COMMANDS, _commands_of(name)), (EVENTS, rf"^{name}\."))
+        ],
+        "exchanges": [
+            _exchange(COMMANDS, "topic"),
+            _exchange(EVENTS, "topic"),
+            _exchange(DEAD_LETTERS, "direct"),
+        ],
+        "queues": [
+            _queue(name, arguments)
+            for queue in topology.queues
+            for name, arguments in (
+                (queue, queue_arguments(queue)),
+                (f"{queue}.dlq", {"x-queue-type": "quorum"}),
+            )
+        ],
+        "bindings": [
+            *(_binding(exchange, queue, key) for queue, exchange, key in topology.bindings),
+            *(_binding(DEAD_LETTERS, f"{queue}.dlq", queue) for queue in topology.queues),
+        ],
+    }
+
+
+def password_hash(user: str, password: str) -> str:
+    """RabbitMQ's salted SHA-256, with a salt that the user and the password give.
+
+    A salt must differ per user, not per run: the broker skips a file that did not change.
+    """
+    salt = hmac.digest(password.encode(), f"rabbitmq {user}".encode(), "sha256")[:4]
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _user(name: str, password: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "password_hash": password_hash(name, password),
+        "hashing_algorithm": _HASHING,
+        "tags": "administrator" if name == DEPLOYER else "",
+    }
+
+
+def _permission(name: str) -> dict[str, str]:
+    if name == DEPLOYER:
+        return {"user": name, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
+    return {
+        "user": name,
+        "vhost": VHOST,
+        "configure": NOTHING,
+        "write": r"^reclamo\.(commands|events)\.v1$",
+        "read": rf"^{name}\..*",
+    }
+
+
+def _commands_of(service: str) -> str:
+    """A pattern of the routing keys of the commands that a service may send."""
+    owners = {
+        owner
+        for entry in catalogue.entries()
+        if entry.kind == "command" and entry.said_by == service
+        for owner in entry.heard_by
+    }
+    return rf"^({'|'.join(sorted(owners))})\." if owners else NOTHING
+
+
+def _exchange(name: str, kind: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "vhost": VHOST,
+        "type": kind,
+        "durable": True,
+        "auto_delete": False,
+        "internal": False,
+        "arguments": {},
+    }
+
+
+def _queue(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "vhost": VHOST,
+        "durable": True,
+        "auto_delete": False,
+        "arguments": dict(arguments),
+    }
+
+
+def _binding(exchange: str, queue: str, key: str) -> dict[str, Any]:
+    return {
+        "source": exchange,
+        "vhost": VHOST,
+        "destination": queue,
+        "destination_type": "queue",
+        "routing_key": key,
+        "arguments": {},
+    }

@@ -1,0 +1,47 @@
+"""The random secrets of an embedded or local installation, kept beside its data."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from chassis.values import random_token
+from gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a fresh data folder gets once; settings win over it."""
+
+    secret_key: str
+    admin_token: str
+    demo_password: str
+
+
+def load(settings: GatewaySettings) -> Secrets:
+    """The secrets of the data folder, made on first sight and readable by the owner alone."""
+    file = settings.data_dir / "secrets.json"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        fresh = Secrets(
+            secret_key=random_token(32),
+            admin_token=f"rk_{random_token(20)}",
+            demo_password=f"demo-{random_token(6)}",
+        )
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as out:
+            json.dump(asdict(fresh), out, indent=2)
+    kept = Secrets(**json.loads(file.read_text()))
+    return Secrets(
+        secret_key=_given(settings.secret_key) or kept.secret_key,
+        admin_token=_given(settings.admin_token) or kept.admin_token,
+        demo_password=_given(settings.demo_password) or kept.demo_password,
+    )
+
+
+def _given(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None

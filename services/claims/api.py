@@ -1,0 +1,126 @@
+"""The HTTP door of claims, for the gateway only."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Response
+
+from chassis import auth, clock, http
+from chassis.auth import Who
+from chassis.http import Db, Tries
+from chassis.values import new_id
+from services.claims import operations, queries, schemas
+from services.claims.domain import ClaimNotFound
+
+router = http.router()
+STAFF = ("admin", "agent", "finance", "ops", "warehouse")
+_may_read = auth.require(*STAFF)
+_may_write = auth.require("admin", "agent", "finance")
+
+
+async def _bound_s(request: Request) -> float:
+    bound: float = request.app.state.wait_bound_s
+    return bound
+
+
+Bound = Annotated[float, Depends(_bound_s)]
+
+
+@router.post("/claims")
+async def open_claim(
+    body: schemas.OpenClaim, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Open a claim and wait for its saga: 200 {claim_id, order_id}."""
+    _may_write(who)
+    async with db.transaction() as tx:
+        accepted = await operations.open_claim(
+            tx,
+            request=body.model_dump(),
+            principal=who.id,
+            key=attempt.key or new_id("ikey"),
+            fingerprint=attempt.fingerprint,
+            now=clock.now(),
+        )
+    return await http.settled(
+        db,
+        key=accepted.claim_id,
+        outcome=partial(queries.outcome_of_creation, claim_id=accepted.claim_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/claims/{accepted.claim_id}",
+    )
+
+
+@router.post("/claims/{claim_id}/cancel")
+async def cancel_claim(
+    claim_id: str, body: schemas.CancelClaim, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Cancel a claim and wait until everything is released: 200 {claim_id, order_id}."""
+    _may_write(who)
+    async with db.transaction() as tx:
+        accepted = await operations.cancel_claim(
+            tx,
+            claim_id=claim_id,
+            order_id=body.order_id,
+            principal=who.id,
+            key=attempt.key,
+            fingerprint=attempt.fingerprint,
+            now=clock.now(),
+        )
+    if accepted is None:
+        return http.json_response({"claim_id": claim_id, "order_id": body.order_id})
+    return await http.settled(
+        db,
+        key=accepted.saga_id,
+        outcome=partial(queries.outcome_of_cancel, saga_id=accepted.saga_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/claims/{claim_id}",
+    )
+
+
+@router.get("/claims")
+async def list_claims(
+    db: Db,
+    who: Who,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    order_id: str | None = None,
+    type: str | None = None,
+    status: str | None = None,
+    payment_status: str | None = None,
+) -> Response:
+    """A page of claims, newest first: {claims, count, offset, limit}."""
+    _may_read(who)
+    given = {
+        "order_id": order_id,
+        "type": type,
+        "status": status,
+        "payment_status": payment_status,
+    }
+    filters = {name: value for name, value in given.items() if value is not None}
+    async with db.reading() as tx:
+        claims, count = await queries.list_claims(tx, filters=filters, limit=limit, offset=offset)
+    return http.json_response({"claims": claims, "count": count, "offset": offset, "limit": limit})
+
+
+@router.get("/claims/{claim_id}")
+async def get_claim(claim_id: str, db: Db, who: Who) -> Response:
+    """One claim with the timeline of its sagas: {claim}."""
+    _may_read(who)
+    async with db.reading() as tx:
+        claim = await queries.claim_by_id(tx, claim_id=claim_id)
+    if claim is None:
+        raise ClaimNotFound(claim_id=claim_id, order_id=None)
+    return http.json_response({"claim": claim})
+
+
+@router.get("/orders/{order_id}/claims")
+async def claims_of_order(order_id: str, db: Db, who: Who) -> Response:
+    """The claims of an order, oldest first: {claims}."""
+    _may_read(who)
+    async with db.reading() as tx:
+        claims = await queries.claims_of_order(tx, order_id=order_id)
+    return http.json_response({"claims": claims})

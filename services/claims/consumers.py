@@ -1,0 +1,42 @@
+"""The message door of claims: every reply continues the saga that asked."""
+
+from __future__ import annotations
+
+from chassis import clock
+from chassis.db import Tx
+from chassis.messaging import Subscription
+from contracts.base import Event
+from contracts.inventory import ReservationPlaced, ReservationRejected, ReservationReleased
+from contracts.orders import (
+    ClaimHoldPlaced,
+    ClaimHoldRejected,
+    ClaimHoldReleased,
+    ClaimRefundDeclined,
+    ClaimRefundSucceeded,
+)
+from contracts.returns import ClaimReturnChecked, ClaimReturnOpened
+from services.claims import operations
+
+
+async def on_reply(tx: Tx, message: Event) -> None:
+    """Which step it answers, and whether it still counts, the saga knows."""
+    await operations.continue_claim(tx, reply=message, now=clock.now())
+
+
+SUBSCRIPTIONS = (
+    Subscription(
+        queue="claims.saga.v1",
+        handlers={
+            ClaimHoldPlaced: on_reply,
+            ClaimHoldRejected: on_reply,
+            ClaimHoldReleased: on_reply,
+            ClaimRefundSucceeded: on_reply,
+            ClaimRefundDeclined: on_reply,
+            ReservationPlaced: on_reply,
+            ReservationRejected: on_reply,
+            ReservationReleased: on_reply,
+            ClaimReturnOpened: on_reply,
+            ClaimReturnChecked: on_reply,
+        },
+    ),
+)

@@ -1,0 +1,260 @@
+"""What may happen to a claim. Pure: state and facts in, state and happenings out.
+
+given     | when                 | then
+opening   | held and reserved    | open (recovery point claim_created)
+open      | refunded, return set | open (refund_handled, finished)
+opening   | refused              | refused, never visible
+open      | refund declined      | refused
+open      | cancel               | canceling, a saga holds it
+canceling | everything released  | canceled
+canceling | a guard refused      | open
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from chassis.errors import Conflict, Invalid, NotAllowed, NotFound
+
+TYPES = ("refund", "replace")
+REASONS = ("missing_item", "wrong_item", "production_failure", "other")
+RECOVERY_POINTS = ("started", "claim_created", "refund_handled", "finished")
+LINES_MAX = 100
+
+
+class ClaimNotFound(NotFound):
+    """There is no such claim on that order."""
+
+    def __init__(self, *, claim_id: str, order_id: str | None) -> None:
+        of_order = f"no claim was found with the id: {claim_id} related to order: {order_id}"
+        message = of_order if order_id else f"Claim with {claim_id} was not found"
+        super().__init__("claim_not_found", message)
+
+
+class RefundAlreadyMade(NotAllowed):
+    """Money went out: the claim can no longer be canceled."""
+
+    def __init__(self) -> None:
+        super().__init__("claim_already_refunded", "Claim with a refund cannot be canceled")
+
+
+class ClaimBusy(Conflict):
+    """A saga holds the claim."""
+
+    def __init__(self) -> None:
+        super().__init__("claim_busy", "The claim is being worked on. Try again in a moment.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimItem:
+    """So many units of an order line, and what is wrong with them."""
+
+    id: str
+    line_id: str
+    quantity: int
+    reason: str
+    note: str | None = None
+    tags: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdditionalItem:
+    """A line to be sent out. Name and price are known once inventory has reserved it."""
+
+    line_id: str
+    variant_id: str
+    quantity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A claim. ``refund_amount`` is minor units: asked for at first, settled by the hold."""
+
+    id: str
+    order_id: str
+    type: str
+    items: tuple[ClaimItem, ...]
+    additional_items: tuple[AdditionalItem, ...] = ()
+    status: str = "opening"
+    payment_status: str = "not_refunded"
+    fulfillment_status: str = "not_fulfilled"
+    recovery_point: str = "started"
+    refund_amount: int | None = None
+    currency_code: str | None = None
+    return_id: str | None = None
+    no_notification: bool | None = None
+    explanation: tuple[dict[str, Any], ...] = ()
+    refusal: dict[str, Any] | None = None
+    canceled_at: datetime | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the creation saga knows so far, in the claim's own terms."""
+
+    held: bool = False
+    amount: int = 0
+    currency_code: str | None = None
+    explanation: tuple[dict[str, Any], ...] = ()
+    no_notification: bool = False
+    refund_handled: bool = False
+    refunded: bool = False
+    finished: bool = False
+    refusal: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A new state and what happened on the way: created, refunded, confirmed, refused, canceled."""
+
+    claim: Claim
+    happened: tuple[str, ...] = field(default=())
+
+
+def open_claim(
+    *,
+    claim_id: str,
+    order_id: str,
+    type_: str,
+    items: Iterable[ClaimItem],
+    additional_items: Iterable[AdditionalItem],
+    refund_amount: int | None,
+    return_id: str | None,
+    no_notification: bool | None,
+) -> Claim:
+    """A claim as asked for, before anybody agreed.
+
+    Raises Invalid in the order and the words of Medusa's claim service (v1.20, services/claim.ts).
+    """
+    items, additional_items = tuple(items), tuple(additional_items)
+    if type_ not in TYPES:
+        raise Invalid("claim_type_unknown", 'Claim type must be one of "refund" or "replace".')
+    if type_ == "replace" and not additional_items:
+        raise Invalid(
+            "additional_items_missing",
+            'Claims with type "replace" must have at least one additional item.',
+        )
+    if not items:
+        raise Invalid("claim_items_missing", "Claims must have at least one claim item.")
+    if type_ == "replace" and refund_amount is not None:
+        raise Invalid(
+            "refund_amount_on_replace",
+            f'Claim has type "{type_}" but must be type "refund" to have a refund_amount.',
+        )
+    for item in items:
+        if item.reason not in REASONS:
+            raise Invalid(
+                "claim_reason_unknown",
+                'Claim Item reason must be one of "missing_item", "wrong_item",'
+                ' "production_failure" or "other".',
+            )
+    _within_bounds(items, additional_items, refund_amount)
+    return Claim(
+        id=claim_id,
+        order_id=order_id,
+        type=type_,
+        items=items,
+        additional_items=additional_items,
+        payment_status="na" if type_ == "replace" else "not_refunded",
+        refund_amount=refund_amount,
+        return_id=return_id,
+        no_notification=no_notification,
+    )
+
+
+def _within_bounds(
+    items: tuple[ClaimItem, ...],
+    additional_items: tuple[AdditionalItem, ...],
+    refund_amount: int | None,
+) -> None:
+    """The last net under the gateway's validation."""
+    if len(items) > LINES_MAX or len(additional_items) > LINES_MAX:
+        raise Invalid("too_many_lines", f"A claim has at most {LINES_MAX} lines.")
+    quantities = [item.quantity for item in items] + [item.quantity for item in additional_items]
+    if min(quantities) < 1:
+        raise Invalid("quantity_below_one", "quantity must not be less than 1")
+    if refund_amount is not None and refund_amount < 0:
+        raise Invalid("refund_amount_negative", "refund_amount must not be less than 0")
+
+
+def claimed_units(*, items: Iterable[ClaimItem]) -> list[tuple[str, int]]:
+    """Units per order line; a line that occurs twice counts once, with the sum (Medusa D10)."""
+    units: dict[str, int] = {}
+    for item in items:
+        units[item.line_id] = units.get(item.line_id, 0) + item.quantity
+    return sorted(units.items())
+
+
+def follow(*, claim: Claim, progress: Progress) -> Change:
+    """Bring a claim up to what its creation saga knows. Recovery points never move back."""
+    if progress.refusal is not None:
+        return _refuse(claim, progress.refusal)
+    happened: list[str] = []
+    if claim.status == "refused":
+        # The refund was on its way when the saga turned back, so the saga turned forward again.
+        claim = replace(claim, status="opening", refusal=None)
+    if progress.held and claim.status == "opening":
+        if not _reached(claim, "claim_created"):
+            happened.append("created")
+        claim = replace(
+            _at(claim, "claim_created"),
+            status="open",
+            currency_code=progress.currency_code,
+            refund_amount=None if claim.type == "replace" else progress.amount,
+            explanation=progress.explanation,
+            no_notification=(
+                progress.no_notification if claim.no_notification is None else claim.no_notification
+            ),
+        )
+    if progress.refund_handled and claim.status == "open":
+        if progress.refunded and claim.payment_status == "not_refunded":
+            happened.append("refunded")
+            claim = replace(claim, payment_status="refunded")
+        claim = _at(claim, "refund_handled")
+    if progress.finished and not _reached(claim, "finished"):
+        happened.append("confirmed")
+        claim = _at(claim, "finished")
+    return Change(claim, tuple(happened))
+
+
+def _refuse(claim: Claim, refusal: dict[str, Any]) -> Change:
+    if claim.status == "refused":
+        return Change(claim)
+    happened = ("refused",) if _reached(claim, "claim_created") else ()
+    return Change(replace(claim, status="refused", refusal=refusal), happened)
+
+
+def _reached(claim: Claim, point: str) -> bool:
+    return RECOVERY_POINTS.index(claim.recovery_point) >= RECOVERY_POINTS.index(point)
+
+
+def _at(claim: Claim, point: str) -> Claim:
+    return claim if _reached(claim, point) else replace(claim, recovery_point=point)
+
+
+def cancel(*, claim: Claim) -> Claim:
+    """Begin to cancel: a saga holds the claim until everything is released.
+
+    Raises RefundAlreadyMade when money went out, ClaimBusy while a saga is at work.
+    """
+    if claim.payment_status == "refunded":
+        raise RefundAlreadyMade
+    if claim.status != "open" or claim.recovery_point != "finished":
+        raise ClaimBusy
+    return replace(claim, status="canceling")
+
+
+def canceled(*, claim: Claim, now: datetime) -> Change:
+    """Everything is released."""
+    claim = replace(claim, status="canceled", fulfillment_status="canceled", canceled_at=now)
+    return Change(claim, ("canceled",))
+
+
+def not_canceled(*, claim: Claim) -> Change:
+    """Somebody refused: the claim stays as it was."""
+    return Change(replace(claim, status="open"))

@@ -1,0 +1,197 @@
+"""What can be done to claims. Each runs in the caller's transaction and never commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from chassis import idempotency, outbox, saga_log
+from chassis.db import Tx
+from chassis.sagas import Saga
+from chassis.values import new_id
+from contracts.base import LineQuantity
+from contracts.claims import (
+    ClaimCanceled,
+    ClaimConfirmed,
+    ClaimCreated,
+    ClaimRefunded,
+    ClaimRefused,
+)
+from services.claims import domain, saga, store
+from services.claims.domain import AdditionalItem, Claim, ClaimItem, ClaimNotFound
+
+_EVENTS = {
+    "created": ClaimCreated,
+    "refunded": ClaimRefunded,
+    "confirmed": ClaimConfirmed,
+    "refused": ClaimRefused,
+    "canceled": ClaimCanceled,
+}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was taken on: the claim, and the saga that works on it."""
+
+    claim_id: str
+    saga_id: str
+
+
+async def open_claim(
+    tx: Tx, *, request: dict[str, Any], principal: str, key: str, fingerprint: str, now: datetime
+) -> Accepted:
+    """Accept a claim: key, claim, saga and first commands, all or nothing.
+
+    ``request`` is the body of ``schemas.OpenClaim``. A key seen before answers with its claim.
+    Raises Invalid when the request makes no sense, KeyReused when the key meant another request.
+    """
+    claim_id = new_id("claim")
+    held = await idempotency.claim_key(
+        tx, principal=principal, key=key, fingerprint=fingerprint, subject_id=claim_id
+    )
+    if held is not None:
+        return Accepted(held, held)
+    claim = domain.open_claim(
+        claim_id=claim_id,
+        order_id=request["order_id"],
+        type_=request["type"],
+        items=[_item(item) for item in request["claim_items"]],
+        additional_items=[
+            AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]
+        ],
+        refund_amount=request["refund_amount"],
+        return_id=new_id("ret") if request["return_shipping"] is not None else None,
+        no_notification=request["no_notification"],
+    )
+    facts = saga.creation_facts(
+        claim=claim,
+        order=request["order"],
+        return_shipping=request["return_shipping"],
+        location_id=request["return_location_id"],
+    )
+    await store.add(
+        tx, claim=claim, request=request | {"idempotency_key": key}, created_by=principal, now=now
+    )
+    await saga_log.begin(
+        tx, saga.CREATION, saga_id=claim_id, subject_id=claim_id, facts=facts, now=now
+    )
+    return Accepted(claim_id, claim_id)
+
+
+def _item(item: dict[str, Any]) -> ClaimItem:
+    return ClaimItem(
+        id=new_id("citm"),
+        line_id=item["item_id"],
+        quantity=item["quantity"],
+        reason=item["reason"] or "",
+        note=item["note"],
+        tags=tuple(dict.fromkeys(tag.strip().lower() for tag in item["tags"])),
+        images=tuple(item["images"]),
+    )
+
+
+async def cancel_claim(
+    tx: Tx,
+    *,
+    claim_id: str,
+    order_id: str | None,
+    principal: str,
+    key: str | None,
+    fingerprint: str,
+    now: datetime,
+) -> Accepted | None:
+    """Begin to cancel a claim; None when it is canceled already, which is no error.
+
+    Raises ClaimNotFound (also under another order's id), RefundAlreadyMade, ClaimBusy.
+    """
+    saga_id = new_id("csaga")
+    if key is not None:
+        held = await idempotency.claim_key(
+            tx, principal=principal, key=key, fingerprint=fingerprint, subject_id=saga_id
+        )
+        if held is not None:
+            running = await saga_log.load(tx, held)
+            return Accepted(claim_id, held) if running else None
+    claim = await store.load(tx, claim_id=claim_id)
+    if claim is None or claim.status == "refused" or order_id not in (None, claim.order_id):
+        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+    if claim.status == "canceled":
+        return None
+    claim = domain.cancel(claim=claim)
+    await store.save(tx, claim=claim, now=now)
+    await saga_log.begin(
+        tx,
+        saga.CANCEL,
+        saga_id=saga_id,
+        subject_id=claim_id,
+        facts=saga.cancel_facts(claim=claim),
+        now=now,
+    )
+    return Accepted(claim_id, saga_id)
+
+
+async def continue_claim(tx: Tx, *, reply: BaseModel, now: datetime) -> None:
+    """A participant answered: move the saga on, and the claim with it. Stale answers do nothing."""
+    moved = await saga_log.advance(tx, saga.SAGAS, reply, now=now)
+    if moved is not None:
+        await _follow(tx, moved, now)
+
+
+async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
+    """A saga's timer came due: ask again, or give up before the pivot."""
+    moved = await saga_log.expire(tx, saga.SAGAS, saga_id, now=now)
+    if moved is not None:
+        await _follow(tx, moved, now)
+
+
+async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
+    claim = await store.load(tx, claim_id=moved.subject_id)
+    assert claim is not None, moved.subject_id
+    if moved.kind == saga.CREATION.kind:
+        change = domain.follow(claim=claim, progress=saga.progress(moved))
+        if change.claim.status == "open" and claim.status == "opening":
+            await _freeze_lines(tx, claim, moved.facts)
+    elif moved.direction == "finished":
+        change = domain.canceled(claim=claim, now=now)
+    elif moved.direction == "undone":
+        change = domain.not_canceled(claim=claim)
+    else:
+        return
+    await _say(tx, claim, change, now)
+    if moved.over or change.claim.refusal:
+        tx.wake(moved.id)
+
+
+async def _freeze_lines(tx: Tx, claim: Claim, facts: dict[str, Any]) -> None:
+    await store.name_claimed_variants(tx, claim_id=claim.id, lines=facts["hold"]["lines"])
+    if claim.additional_items:
+        await store.price_additional_items(
+            tx, lines=facts["reserve"]["lines"], tax=facts["hold"]["tax"]
+        )
+
+
+async def _say(tx: Tx, before: Claim, change: domain.Change, now: datetime) -> None:
+    """Save a change and put its events into the outbox, one version each."""
+    claim = change.claim
+    version = claim.version
+    for happening in change.happened:
+        version += 1
+        event = _EVENTS[happening](
+            id=claim.id,
+            no_notification=bool(claim.no_notification),
+            order_id=claim.order_id,
+            type=claim.type,
+            status=claim.status,
+            payment_status=claim.payment_status,
+            refund_amount=claim.refund_amount,
+            items=[
+                LineQuantity(line_id=line, quantity=units)
+                for line, units in domain.claimed_units(items=claim.items)
+            ],
+        )
+        await outbox.put(tx, event, about=f"claim/{claim.id}", version=version)
+    if change.happened or claim != before:
+        await store.save(tx, claim=replace(claim, version=version), now=now)

@@ -1,0 +1,186 @@
+"""Reading claims: plain rows in the shape the outside knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.db import Row, Tx
+from chassis.errors import Refusal
+from chassis.http import rebuilt
+from chassis.saga_log import load
+from services.claims.saga import refusal_to_tell
+
+# A claim that was never agreed to shows on no public read, only in the operator's saga view.
+_VISIBLE = "recovery_point <> 'started' AND status <> 'refused'"
+_FILTERS = {
+    "order_id": "order_id = :order_id",
+    "type": "type = :type",
+    "status": "status = :status",
+    "payment_status": "payment_status = :payment_status",
+}
+
+
+async def outcome_of_creation(tx: Tx, *, claim_id: str) -> dict[str, Any] | Refusal | None:
+    """How the creation ended: {claim_id, order_id}, the refusal, or None while it runs."""
+    row = await tx.fetch_one(
+        "SELECT id, order_id, recovery_point, refusal FROM claims WHERE id = :id", id=claim_id
+    )
+    if row is None:
+        return None
+    if row["refusal"]:
+        return rebuilt(row["refusal"])
+    if row["recovery_point"] == "finished":
+        return {"claim_id": row["id"], "order_id": row["order_id"]}
+    return None
+
+
+async def outcome_of_cancel(tx: Tx, *, saga_id: str) -> dict[str, Any] | Refusal | None:
+    """How a cancel ended: {claim_id, order_id}, the refusal, or None while it runs."""
+    saga = await load(tx, saga_id)
+    if saga is None or not saga.over:
+        return None
+    if saga.direction == "undone":
+        return rebuilt(refusal_to_tell(saga))
+    return {"claim_id": saga.subject_id, "order_id": saga.facts["order_id"]}
+
+
+async def claim_by_id(tx: Tx, *, claim_id: str) -> Row | None:
+    """One visible claim with its sagas' timelines, or None."""
+    rows = await tx.fetch(f"SELECT * FROM claims WHERE id = :id AND {_VISIBLE}", id=claim_id)
+    if not rows:
+        return None
+    claim = (await _complete(tx, rows))[0]
+    claim["timeline"] = await _timeline(tx, claim_id)
+    return claim
+
+
+async def claims_of_order(tx: Tx, *, order_id: str) -> list[Row]:
+    """The visible claims of an order, oldest first."""
+    rows = await tx.fetch(
+        f"SELECT * FROM claims WHERE order_id = :id AND {_VISIBLE} ORDER BY created_at, id",
+        id=order_id,
+    )
+    return await _complete(tx, rows)
+
+
+async def list_claims(
+    tx: Tx, *, filters: dict[str, str], limit: int, offset: int
+) -> tuple[list[Row], int]:
+    """A page of visible claims, newest first, and how many there are in all."""
+    conditions = [_VISIBLE, *(_FILTERS[name] for name in filters)]
+    where = " AND ".join(conditions)
+    count = await tx.fetch_value(f"SELECT COUNT(*) FROM claims WHERE {where}", **filters)
+    rows = await tx.fetch(
+        f"SELECT * FROM claims WHERE {where}"
+        " ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset",
+        **filters,
+        limit=limit,
+        offset=offset,
+    )
+    return await _complete(tx, rows), int(count)
+
+
+async def _complete(tx: Tx, rows: list[Row]) -> list[Row]:
+    if not rows:
+        return []
+    ids = [row["id"] for row in rows]
+    items = await tx.fetch("SELECT * FROM claim_items WHERE claim_id IN :ids ORDER BY id", ids=ids)
+    lines = await tx.fetch(
+        "SELECT * FROM additional_items WHERE claim_id IN :ids ORDER BY line_id", ids=ids
+    )
+    return [_claim(row, items, lines) for row in rows]
+
+
+def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
+    methods = [
+        {
+            "id": method.get("id"),
+            "shipping_option_id": method.get("option_id"),
+            "claim_order_id": row["id"],
+            "price": method.get("price"),
+            "data": method.get("data") or {},
+            "tax_lines": [],
+        }
+        for method in row["shipping_methods"]
+    ]
+    return {
+        "id": row["id"],
+        "type": row["type"],
+        "status": row["status"],
+        "payment_status": row["payment_status"],
+        "fulfillment_status": row["fulfillment_status"],
+        "order_id": row["order_id"],
+        "return_id": row["return_id"],
+        "shipping_address_id": None,
+        "shipping_address": row["shipping_address"],
+        "refund_amount": row["refund_amount"],
+        "currency_code": row["currency_code"],
+        "explanation": row["explanation"],
+        "recovery_point": row["recovery_point"],
+        "canceled_at": row["canceled_at"],
+        "no_notification": row["no_notification"],
+        "metadata": row["metadata"],
+        "idempotency_key": row["idempotency_key"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "deleted_at": None,
+        "claim_items": [_item(item) for item in items if item["claim_id"] == row["id"]],
+        "additional_items": [_line(line) for line in lines if line["claim_id"] == row["id"]],
+        "shipping_methods": methods,
+        "fulfillments": [],
+    }
+
+
+def _item(row: Row) -> Row:
+    return {
+        "id": row["id"],
+        "claim_order_id": row["claim_id"],
+        "item_id": row["line_id"],
+        "variant_id": row["variant_id"],
+        "reason": row["reason"],
+        "note": row["note"],
+        "quantity": row["quantity"],
+        "metadata": None,
+        "tags": row["tags"],
+        "images": [
+            {"id": f"{row['id']}_{number}", "claim_item_id": row["id"], "url": url}
+            for number, url in enumerate(row["images"], 1)
+        ],
+    }
+
+
+def _line(row: Row) -> Row:
+    return {
+        "id": row["line_id"],
+        "claim_order_id": row["claim_id"],
+        "variant_id": row["variant_id"],
+        "title": row["title"],
+        "description": row["description"],
+        "sku": row["sku"],
+        "unit_price": row["unit_price"],
+        "quantity": row["quantity"],
+        "fulfilled_quantity": 0,
+        "shipped_quantity": 0,
+        "returned_quantity": 0,
+        "tax_lines": row["tax_lines"],
+        "adjustments": [],
+        "location_id": row["location_id"],
+    }
+
+
+async def _timeline(tx: Tx, claim_id: str) -> list[Row]:
+    sagas = await tx.fetch(
+        "SELECT id, kind, direction, marks, history, created_at FROM sagas"
+        " WHERE subject_id = :id ORDER BY created_at, id",
+        id=claim_id,
+    )
+    return [
+        {
+            "saga_id": saga["id"],
+            "kind": saga["kind"],
+            "direction": saga["direction"],
+            "steps": saga["marks"],
+            "history": saga["history"],
+        }
+        for saga in sagas
+    ]

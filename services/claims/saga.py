@@ -1,0 +1,276 @@
+"""The sagas of a claim as tables. Pure.
+
+creation         do                   undo                 replies
+hold          || PlaceClaimHold       ReleaseClaimHold     ClaimHoldPlaced | ClaimHoldRejected
+reserve       || PlaceReservation     ReleaseReservation   ReservationPlaced | ReservationRejected
+refund (pivot)   ExecuteClaimRefund   -                    ClaimRefundSucceeded | ...Declined
+return           OpenClaimReturn      -                    ClaimReturnOpened
+
+Where orders is the only one that can refuse, the hold carries "go on with the refund": the
+refund's answer then comes from the hold's command, one round trip for a plain refund claim.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.sagas import Facts, Saga, SagaTable, Step
+from contracts.base import LineQuantity, LineSnapshot, ReturnShipping, ShippingQuote
+from contracts.inventory import (
+    PlaceReservation,
+    ReleaseReservation,
+    ReservationPlaced,
+    ReservationRejected,
+    ReservationReleased,
+    WantedLine,
+)
+from contracts.orders import (
+    ClaimHoldPlaced,
+    ClaimHoldRejected,
+    ClaimHoldReleased,
+    ClaimRefundDeclined,
+    ClaimRefundSucceeded,
+    ExecuteClaimRefund,
+    PlaceClaimHold,
+    ReleaseClaimHold,
+)
+from contracts.returns import (
+    CheckClaimReturn,
+    ClaimReturnChecked,
+    ClaimReturnItem,
+    ClaimReturnOpened,
+    OpenClaimReturn,
+)
+from services.claims.domain import Claim, Progress, RefundAlreadyMade, claimed_units
+
+# Medusa checks in this order; with parallel steps the answer is chosen by it, not by arrival.
+_FIRST_TO_TELL = (
+    "order_not_found",
+    "order_canceled",
+    "variant_not_found",
+    "variant_without_price",
+    "insufficient_stock",
+    "location_unknown",
+    "level_not_found",
+)
+
+
+def creation_facts(
+    *,
+    claim: Claim,
+    order: dict[str, Any] | None,
+    return_shipping: dict[str, Any] | None,
+    location_id: str | None,
+) -> dict[str, Any]:
+    """What the steps of the creation need, JSON-able. ``order`` tells region, channel, currency."""
+    return {
+        "claim_id": claim.id,
+        "order_id": claim.order_id,
+        "type": claim.type,
+        "units": [list(unit) for unit in claimed_units(items=claim.items)],
+        "notes": {item.line_id: item.note for item in claim.items if item.note},
+        "refund_amount": claim.refund_amount,
+        "wanted": [[i.line_id, i.variant_id, i.quantity] for i in claim.additional_items],
+        "order": order or {},
+        "return_id": claim.return_id,
+        "return_shipping": return_shipping,
+        "location_id": location_id,
+        "no_notification": claim.no_notification,
+    }
+
+
+def _plan(facts: Facts) -> tuple[tuple[str, ...], ...]:
+    if facts["type"] == "replace":
+        stages: tuple[tuple[str, ...], ...] = (("hold", "reserve"),)
+    elif facts["wanted"]:
+        stages = (("hold", "reserve"), ("refund",))
+    else:
+        stages = (("hold", "refund"),)
+    return (*stages, ("return",)) if facts["return_id"] else stages
+
+
+def _refund_with_hold(facts: Facts) -> bool:
+    return facts["type"] == "refund" and not facts["wanted"]
+
+
+def _place_hold(facts: Facts) -> PlaceClaimHold:
+    shipping = facts["return_shipping"]
+    return PlaceClaimHold(
+        claim_id=facts["claim_id"],
+        order_id=facts["order_id"],
+        type=facts["type"],
+        lines=[LineQuantity(line_id=line, quantity=units) for line, units in facts["units"]],
+        refund_amount=facts["refund_amount"],
+        execute_refund=_refund_with_hold(facts),
+        return_shipping=None if shipping is None else ReturnShipping(**shipping),
+    )
+
+
+def _place_reservation(facts: Facts) -> PlaceReservation:
+    order = facts["order"]
+    return PlaceReservation(
+        remedy_id=facts["claim_id"],
+        sales_channel_id=order.get("sales_channel_id"),
+        region_id=order.get("region_id"),
+        currency_code=order["currency_code"],
+        lines=[
+            WantedLine(line_id=line, variant_id=variant, quantity=units)
+            for line, variant, units in facts["wanted"]
+        ],
+    )
+
+
+def _open_return(facts: Facts) -> OpenClaimReturn:
+    hold = facts["hold"]
+    notes = facts["notes"]
+    quote = hold["return_shipping"]
+    return OpenClaimReturn(
+        return_id=facts["return_id"],
+        claim_id=facts["claim_id"],
+        order_id=facts["order_id"],
+        items=[
+            ClaimReturnItem(line_id=line, quantity=units, note=notes.get(line))
+            for line, units in facts["units"]
+        ],
+        lines=[LineSnapshot(**line) for line in hold["lines"]],
+        refund_amount=hold["amount"],
+        shipping=None if quote is None else ShippingQuote(**quote),
+        location_id=facts["location_id"],
+        no_notification=(
+            hold["no_notification"]
+            if facts["no_notification"] is None
+            else facts["no_notification"]
+        ),
+    )
+
+
+def _release_hold(facts: Facts) -> ReleaseClaimHold:
+    return ReleaseClaimHold(claim_id=facts["claim_id"], order_id=facts["order_id"])
+
+
+def _release_reservation(facts: Facts) -> ReleaseReservation:
+    return ReleaseReservation(remedy_id=facts["claim_id"])
+
+
+CREATION = SagaTable(
+    kind="claim",
+    plan=_plan,
+    steps=(
+        Step(
+            name="hold",
+            do=_place_hold,
+            done=ClaimHoldPlaced,
+            refused=ClaimHoldRejected,
+            undo=_release_hold,
+            undone=ClaimHoldReleased,
+            stands=lambda reply: reply.pivot_passed,
+        ),
+        Step(
+            name="reserve",
+            do=_place_reservation,
+            done=ReservationPlaced,
+            refused=ReservationRejected,
+            undo=_release_reservation,
+            undone=ReservationReleased,
+        ),
+        Step(
+            name="refund",
+            do=lambda facts: (
+                None
+                if _refund_with_hold(facts)
+                else ExecuteClaimRefund(claim_id=facts["claim_id"], order_id=facts["order_id"])
+            ),
+            asked_by="hold",
+            done=ClaimRefundSucceeded,
+            refused=ClaimRefundDeclined,
+            pivot=True,
+        ),
+        Step(name="return", do=_open_return, done=ClaimReturnOpened, pivot=True),
+    ),
+)
+
+
+def cancel_facts(*, claim: Claim) -> dict[str, Any]:
+    """What the steps of a cancel need."""
+    return {
+        "claim_id": claim.id,
+        "order_id": claim.order_id,
+        "return_id": claim.return_id,
+        "reserved": bool(claim.additional_items),
+    }
+
+
+def _return_objects(reply: ClaimReturnChecked) -> dict[str, Any] | None:
+    if reply.status in (None, "canceled"):
+        return None
+    return {
+        "code": "return_not_canceled",
+        "kind": "not_allowed",
+        "message": "Return must be canceled before the claim can be canceled",
+    }
+
+
+def _refund_objects(reply: ClaimHoldReleased) -> dict[str, Any] | None:
+    if not reply.pivot_passed:
+        return None
+    no = RefundAlreadyMade()
+    return {"code": no.code, "kind": no.kind, "message": no.message}
+
+
+CANCEL = SagaTable(
+    kind="claim_cancel",
+    plan=lambda facts: (
+        *((("check",),) if facts["return_id"] else ()),
+        ("release",),
+        *((("free",),) if facts["reserved"] else ()),
+    ),
+    steps=(
+        Step(
+            name="check",
+            do=lambda facts: CheckClaimReturn(claim_id=facts["claim_id"]),
+            done=ClaimReturnChecked,
+            refuses=_return_objects,
+        ),
+        Step(
+            name="release",
+            do=_release_hold,
+            done=ClaimHoldReleased,
+            refuses=_refund_objects,
+            pivot=True,
+        ),
+        Step(name="free", do=_release_reservation, done=ReservationReleased, pivot=True),
+    ),
+)
+
+SAGAS = {table.kind: table for table in (CREATION, CANCEL)}
+
+
+def progress(saga: Saga) -> Progress:
+    """What the creation saga knows, in the claim's terms."""
+    if saga.direction in ("back", "undone"):
+        return Progress(refusal=refusal_to_tell(saga))
+    hold = saga.facts.get("hold", {})
+    refund = saga.facts.get("refund")
+    planned = {step for stage in saga.plan for step in stage}
+    held = saga.did("hold") and ("reserve" not in planned or saga.did("reserve"))
+    return Progress(
+        held=held and saga.marks.get("hold") == "done" and "refused" not in saga.marks.values(),
+        amount=hold.get("amount", 0),
+        currency_code=hold.get("currency_code"),
+        explanation=tuple(hold.get("explanation", ())),
+        no_notification=hold.get("no_notification", False),
+        refund_handled=held and ("refund" not in planned or refund is not None),
+        refunded=bool(refund and refund["amount"]),
+        finished=saga.direction == "finished",
+    )
+
+
+def refusal_to_tell(saga: Saga) -> dict[str, Any]:
+    """Of all refusals the one that Medusa would have met first: {code, kind, message}."""
+
+    def place(refusal: dict[str, Any]) -> int:
+        code = refusal["code"]
+        return _FIRST_TO_TELL.index(code) if code in _FIRST_TO_TELL else len(_FIRST_TO_TELL)
+
+    chosen = min(saga.refusals.values(), key=place)
+    return {name: chosen[name] for name in ("code", "kind", "message")}

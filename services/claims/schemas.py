@@ -1,0 +1,78 @@
+"""HTTP requests of claims. The gateway has already spoken in its surface's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_UNITS_MAX = 2**53
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Item(_Strict):
+    """A claimed line: how many units, what is wrong."""
+
+    item_id: str
+    quantity: int = Field(ge=1, le=_UNITS_MAX)
+    reason: str | None = None
+    note: str | None = None
+    tags: list[str] = []
+    images: list[str] = []
+
+
+class AdditionalItem(_Strict):
+    """A variant to be sent out."""
+
+    variant_id: str
+    quantity: int = Field(ge=1, le=_UNITS_MAX)
+
+
+class ReturnShipping(_Strict):
+    """How goods come back; its presence alone, even empty, asks for a return."""
+
+    option_id: str | None = None
+    price: int | None = Field(None, ge=0, le=_UNITS_MAX)
+
+
+class ShippingMethod(_Strict):
+    """How replacements go out."""
+
+    id: str | None = None
+    option_id: str | None = None
+    price: int | None = Field(None, ge=0, le=_UNITS_MAX)
+    data: dict[str, Any] | None = None
+
+
+class OrderFacts(_Strict):
+    """Where the order was sold, so that inventory can be asked while orders is."""
+
+    region_id: str | None = None
+    sales_channel_id: str | None = None
+    currency_code: str
+
+
+class OpenClaim(_Strict):
+    """The body of ``POST /claims``; amounts are minor units."""
+
+    order_id: str
+    type: str
+    claim_items: list[Item] = Field(max_length=100)
+    return_shipping: ReturnShipping | None = None
+    additional_items: list[AdditionalItem] = Field([], max_length=100)
+    shipping_methods: list[ShippingMethod] = []
+    refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
+    shipping_address: dict[str, Any] | None = None
+    no_notification: bool | None = None
+    return_location_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    order: OrderFacts | None = None
+
+
+class CancelClaim(_Strict):
+    """The body of ``POST /claims/{id}/cancel``: the order the caller believes it belongs to."""
+
+    order_id: str | None = None

@@ -1,0 +1,234 @@
+"""Tables of claims and every statement that writes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from chassis.db import Instant, Json, Row, Tx, metadata
+from chassis.idempotency import idempotency_table
+from chassis.inbox import inbox_table
+from chassis.outbox import outbox_table
+from chassis.saga_log import saga_table
+from services.claims.domain import AdditionalItem, Claim, ClaimItem
+
+METADATA = metadata()
+outbox_table(METADATA)
+inbox_table(METADATA)
+saga_table(METADATA)
+idempotency_table(METADATA)
+
+CLAIMS = sa.Table(
+    "claims",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("order_id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("payment_status", sa.Text, nullable=False),
+    sa.Column("fulfillment_status", sa.Text, nullable=False),
+    sa.Column("recovery_point", sa.Text, nullable=False),
+    sa.Column("refund_amount", sa.BigInteger),
+    sa.Column("currency_code", sa.Text),
+    sa.Column("return_id", sa.Text),
+    sa.Column("no_notification", sa.Boolean),
+    sa.Column("explanation", Json, nullable=False),
+    sa.Column("refusal", Json),
+    sa.Column("shipping_address", Json),
+    sa.Column("shipping_methods", Json, nullable=False),
+    sa.Column("metadata", Json),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("canceled_at", Instant),
+    sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
+    sa.CheckConstraint(
+        "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"
+    ),
+    sa.CheckConstraint("refund_amount >= 0", name="refund_amount"),
+    sa.Index("ix_claims_order", "order_id"),
+    sa.Index("ix_claims_created", "created_at", "id"),
+)
+
+CLAIM_ITEMS = sa.Table(
+    "claim_items",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("claim_id", sa.Text, sa.ForeignKey("claims.id"), nullable=False, index=True),
+    sa.Column("line_id", sa.Text, nullable=False),
+    sa.Column("variant_id", sa.Text),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("note", sa.Text),
+    sa.Column("tags", Json, nullable=False),
+    sa.Column("images", Json, nullable=False),
+    sa.CheckConstraint("quantity > 0", name="quantity"),
+)
+
+ADDITIONAL_ITEMS = sa.Table(
+    "additional_items",
+    METADATA,
+    sa.Column("line_id", sa.Text, primary_key=True),
+    sa.Column("claim_id", sa.Text, sa.ForeignKey("claims.id"), nullable=False, index=True),
+    sa.Column("variant_id", sa.Text, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("title", sa.Text),
+    sa.Column("description", sa.Text),
+    sa.Column("sku", sa.Text),
+    sa.Column("unit_price", sa.BigInteger),
+    sa.Column("tax_lines", Json, nullable=False),
+    sa.Column("location_id", sa.Text),
+    sa.CheckConstraint("quantity > 0", name="quantity"),
+)
+
+
+async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datetime) -> None:
+    """Store a new claim. ``request``: idempotency_key, metadata, address and shipping methods."""
+    row = _state(claim) | {
+        "id": claim.id,
+        "order_id": claim.order_id,
+        "type": claim.type,
+        "return_id": claim.return_id,
+        "shipping_address": request.get("shipping_address"),
+        "shipping_methods": request.get("shipping_methods") or [],
+        "metadata": request.get("metadata"),
+        "idempotency_key": request.get("idempotency_key"),
+        "created_by": created_by,
+        "created_at": now,
+        "updated_at": now,
+    }
+    await tx.insert(CLAIMS, [row])
+    await tx.insert(
+        CLAIM_ITEMS,
+        [
+            {
+                "id": item.id,
+                "claim_id": claim.id,
+                "line_id": item.line_id,
+                "quantity": item.quantity,
+                "reason": item.reason,
+                "note": item.note,
+                "tags": list(item.tags),
+                "images": list(item.images),
+            }
+            for item in claim.items
+        ],
+    )
+    await tx.insert(
+        ADDITIONAL_ITEMS,
+        [
+            {
+                "line_id": item.line_id,
+                "claim_id": claim.id,
+                "variant_id": item.variant_id,
+                "quantity": item.quantity,
+                "tax_lines": [],
+            }
+            for item in claim.additional_items
+        ],
+    )
+
+
+async def load(tx: Tx, *, claim_id: str) -> Claim | None:
+    """The claim, locked for this transaction."""
+    row = await tx.fetch_one("SELECT * FROM claims WHERE id = :id FOR UPDATE", id=claim_id)
+    if row is None:
+        return None
+    items = await tx.fetch(
+        "SELECT * FROM claim_items WHERE claim_id = :id ORDER BY id", id=claim_id
+    )
+    additional = await tx.fetch(
+        "SELECT line_id, variant_id, quantity FROM additional_items"
+        " WHERE claim_id = :id ORDER BY line_id",
+        id=claim_id,
+    )
+    return Claim(
+        items=tuple(
+            ClaimItem(
+                id=item["id"],
+                line_id=item["line_id"],
+                quantity=item["quantity"],
+                reason=item["reason"],
+                note=item["note"],
+                tags=tuple(item["tags"]),
+                images=tuple(item["images"]),
+            )
+            for item in items
+        ),
+        additional_items=tuple(AdditionalItem(**line) for line in additional),
+        explanation=tuple(row["explanation"]),
+        **{
+            name: row[name]
+            for name in (
+                *("id", "order_id", "type", "status", "payment_status", "fulfillment_status"),
+                *("recovery_point", "refund_amount", "currency_code", "return_id"),
+                *("no_notification", "refusal", "canceled_at", "version"),
+            )
+        },
+    )
+
+
+async def save(tx: Tx, *, claim: Claim, now: datetime) -> None:
+    """Write the state that can change."""
+    await tx.execute(
+        "UPDATE claims SET status = :status, payment_status = :payment_status,"
+        " fulfillment_status = :fulfillment_status, recovery_point = :recovery_point,"
+        " refund_amount = :refund_amount, currency_code = :currency_code,"
+        " no_notification = :no_notification, explanation = :explanation, refusal = :refusal,"
+        " canceled_at = :canceled_at, version = :version, updated_at = :now WHERE id = :id",
+        id=claim.id,
+        now=now,
+        **_state(claim),
+    )
+
+
+async def price_additional_items(
+    tx: Tx, *, lines: list[dict[str, Any]], tax: dict[str, Any] | None
+) -> None:
+    """Freeze what the lines to be sent out are called and cost, as inventory and orders said."""
+    tax_lines = [tax] if tax else []
+    for line in lines:
+        await tx.execute(
+            "UPDATE additional_items SET title = :title, description = :description, sku = :sku,"
+            " unit_price = :unit_price, tax_lines = :tax_lines, location_id = :location_id"
+            " WHERE line_id = :line_id",
+            title=line["title"],
+            description=line["description"],
+            sku=line["sku"],
+            unit_price=line["unit_price"],
+            tax_lines=tax_lines,
+            location_id=line["location_id"],
+            line_id=line["line_id"],
+        )
+
+
+async def name_claimed_variants(tx: Tx, *, claim_id: str, lines: list[dict[str, Any]]) -> None:
+    """Remember which variant each claimed line was, from the hold's snapshot."""
+    for line in lines:
+        await tx.execute(
+            "UPDATE claim_items SET variant_id = :variant_id"
+            " WHERE claim_id = :claim_id AND line_id = :line_id",
+            variant_id=line["variant_id"],
+            claim_id=claim_id,
+            line_id=line["line_id"],
+        )
+
+
+def _state(claim: Claim) -> Row:
+    return {
+        "status": claim.status,
+        "payment_status": claim.payment_status,
+        "fulfillment_status": claim.fulfillment_status,
+        "recovery_point": claim.recovery_point,
+        "refund_amount": claim.refund_amount,
+        "currency_code": claim.currency_code,
+        "no_notification": claim.no_notification,
+        "explanation": list(claim.explanation),
+        "refusal": claim.refusal,
+        "canceled_at": claim.canceled_at,
+        "version": claim.version,
+    }

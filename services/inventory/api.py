@@ -1,0 +1,298 @@
+"""The HTTP door of inventory, for the gateway: every call carries its internal token.
+
+Variants may be read by anybody, everything else by the staff only; counting stock is for the
+warehouse, loading a document for an administrator.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Response
+
+from chassis import clock, http
+from chassis.auth import Principal, Who, require
+from chassis.db import Database
+from chassis.errors import Forbidden
+from chassis.http import Attempt, Db, Tries, json_response
+from services.inventory import operations, queries, schemas
+
+IMPORT_MAX_BYTES = 32 * 1024 * 1024
+EXPORT_ROWS_MAX = 5000
+
+router = http.router()
+stock_keepers = require("warehouse", "admin")
+administrators = require("admin")
+
+
+def _staff(who: Principal) -> None:
+    if who.is_customer:
+        raise Forbidden("forbidden", "Stock is shown to the staff only.")
+
+
+def _caller(who: Principal, attempt: Attempt) -> operations.Caller:
+    return operations.Caller(who.id, attempt.key, attempt.fingerprint)
+
+
+async def _item_answer(db: Database, item_id: str) -> Response:
+    """The item as it is after the commit."""
+    async with db.reading() as tx:
+        item = await queries.inventory_item_by_id(tx, item_id=item_id)
+    return json_response({"inventory_item": item})
+
+
+async def _location_answer(db: Database, location_id: str) -> Response:
+    """The location as it is after the commit."""
+    async with db.reading() as tx:
+        location = await queries.stock_location_by_id(tx, location_id=location_id)
+    return json_response({"stock_location": location})
+
+
+# Variants
+
+
+@router.get("/variants")
+async def variants(filters: Annotated[schemas.VariantFilters, Query()], db: Db) -> Response:
+    """Variants in Medusa's shape, by ``ids`` or by text."""
+    async with db.reading() as tx:
+        return json_response(await queries.variants_page(tx, filters=filters))
+
+
+@router.get("/variants/{variant_id}/inventory")
+async def variant_inventory(variant_id: str, db: Db, who: Who) -> Response:
+    """The items of a variant and what each sales channel can sell."""
+    _staff(who)
+    async with db.reading() as tx:
+        found = await queries.variant_inventory(tx, variant_id=variant_id)
+    return json_response({"variant": found})
+
+
+# Inventory items and levels
+
+
+@router.get("/inventory-items")
+async def inventory_items(
+    filters: Annotated[schemas.InventoryItemFilters, Query()], db: Db, who: Who
+) -> Response:
+    """A page of items with totals, levels and variants."""
+    _staff(who)
+    async with db.reading() as tx:
+        return json_response(await queries.inventory_items_page(tx, filters=filters))
+
+
+@router.post("/inventory-items")
+async def create_inventory_item(
+    body: schemas.CreateInventoryItem, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Start to count a variant."""
+    stock_keepers(who)
+    fields = body.model_dump(exclude_unset=True, exclude={"variant_id"})
+    async with db.transaction() as tx:
+        item_id = await operations.create_inventory_item(
+            tx,
+            variant_id=body.variant_id,
+            fields=fields,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _item_answer(db, item_id)
+
+
+@router.get("/inventory-items/{item_id}")
+async def inventory_item(item_id: str, db: Db, who: Who) -> Response:
+    """One item with its levels."""
+    _staff(who)
+    async with db.reading() as tx:
+        item = await queries.inventory_item_by_id(tx, item_id=item_id)
+    return json_response({"inventory_item": item})
+
+
+@router.post("/inventory-items/{item_id}")
+async def update_inventory_item(
+    item_id: str, body: schemas.UpdateInventoryItem, db: Db, who: Who
+) -> Response:
+    """Change what is said about an item."""
+    stock_keepers(who)
+    fields = body.model_dump(exclude_unset=True)
+    async with db.transaction() as tx:
+        await operations.update_inventory_item(tx, item_id=item_id, fields=fields, now=clock.now())
+    return await _item_answer(db, item_id)
+
+
+@router.delete("/inventory-items/{item_id}")
+async def delete_inventory_item(item_id: str, db: Db, who: Who) -> Response:
+    """Stop counting a variant."""
+    stock_keepers(who)
+    async with db.transaction() as tx:
+        await operations.delete_inventory_item(tx, item_id=item_id, now=clock.now())
+    return json_response({"id": item_id, "object": "inventory_item", "deleted": True})
+
+
+@router.get("/inventory-items/{item_id}/location-levels")
+async def location_levels(
+    item_id: str, db: Db, who: Who, location_id: Annotated[list[str] | None, Query()] = None
+) -> Response:
+    """The levels of an item, at all or some locations."""
+    _staff(who)
+    async with db.reading() as tx:
+        found = await queries.levels_of_item(tx, item_id=item_id, location_ids=location_id)
+    return json_response({"inventory_item": found})
+
+
+@router.post("/inventory-items/{item_id}/location-levels")
+async def create_location_level(
+    item_id: str, body: schemas.CreateLevel, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Let a location stock an item."""
+    stock_keepers(who)
+    async with db.transaction() as tx:
+        await operations.create_level(
+            tx,
+            item_id=item_id,
+            location_id=body.location_id,
+            stocked_quantity=body.stocked_quantity,
+            incoming_quantity=body.incoming_quantity,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _item_answer(db, item_id)
+
+
+@router.post("/inventory-items/{item_id}/location-levels/{location_id}")
+async def update_location_level(
+    item_id: str, location_id: str, body: schemas.UpdateLevel, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Say what was counted and what is expected."""
+    stock_keepers(who)
+    async with db.transaction() as tx:
+        await operations.update_level(
+            tx,
+            item_id=item_id,
+            location_id=location_id,
+            stocked_quantity=body.stocked_quantity,
+            incoming_quantity=body.incoming_quantity,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _item_answer(db, item_id)
+
+
+@router.delete("/inventory-items/{item_id}/location-levels/{location_id}")
+async def delete_location_level(item_id: str, location_id: str, db: Db, who: Who) -> Response:
+    """Let a location no longer stock an item."""
+    stock_keepers(who)
+    async with db.transaction() as tx:
+        await operations.delete_level(tx, item_id=item_id, location_id=location_id, now=clock.now())
+    return await _item_answer(db, item_id)
+
+
+# Stock locations
+
+
+@router.get("/stock-locations")
+async def stock_locations(
+    filters: Annotated[schemas.StockLocationFilters, Query()], db: Db, who: Who
+) -> Response:
+    """A page of locations."""
+    _staff(who)
+    async with db.reading() as tx:
+        return json_response(await queries.stock_locations_page(tx, filters=filters))
+
+
+@router.post("/stock-locations")
+async def create_stock_location(
+    body: schemas.CreateStockLocation, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Open a location."""
+    stock_keepers(who)
+    async with db.transaction() as tx:
+        location_id = await operations.create_stock_location(
+            tx,
+            name=body.name,
+            address=body.address.model_dump() if body.address else None,
+            metadata=body.metadata,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _location_answer(db, location_id)
+
+
+@router.get("/stock-locations/{location_id}")
+async def stock_location(location_id: str, db: Db, who: Who) -> Response:
+    """One location."""
+    _staff(who)
+    async with db.reading() as tx:
+        location = await queries.stock_location_by_id(tx, location_id=location_id)
+    return json_response({"stock_location": location})
+
+
+@router.post("/stock-locations/{location_id}")
+async def update_stock_location(
+    location_id: str, body: schemas.UpdateStockLocation, db: Db, who: Who
+) -> Response:
+    """Change a location."""
+    stock_keepers(who)
+    fields = {name: value for name, value in body.model_dump().items() if value is not None}
+    async with db.transaction() as tx:
+        await operations.update_stock_location(
+            tx, location_id=location_id, fields=fields, now=clock.now()
+        )
+    return await _location_answer(db, location_id)
+
+
+@router.delete("/stock-locations/{location_id}")
+async def delete_stock_location(location_id: str, db: Db, who: Who) -> Response:
+    """Close a location with its levels and reservations."""
+    stock_keepers(who)
+    async with db.transaction() as tx:
+        await operations.delete_stock_location(tx, location_id=location_id, now=clock.now())
+    return json_response({"id": location_id, "object": "stock_location", "deleted": True})
+
+
+# Reservations
+
+
+@router.get("/reservations")
+async def reservations(
+    filters: Annotated[schemas.ReservationFilters, Query()], db: Db, who: Who
+) -> Response:
+    """A page of what is reserved."""
+    _staff(who)
+    async with db.reading() as tx:
+        return json_response(await queries.reservations_page(tx, filters=filters))
+
+
+@router.get("/reservations/{reservation_id}")
+async def reservation(reservation_id: str, db: Db, who: Who, expand: str = "") -> Response:
+    """One reservation."""
+    _staff(who)
+    async with db.reading() as tx:
+        found = await queries.reservation_by_id(tx, reservation_id=reservation_id, expand=expand)
+    return json_response({"reservation": found})
+
+
+# Import and export
+
+
+@router.post("/import", max_body_size=IMPORT_MAX_BYTES)
+async def import_document(body: schemas.ImportBody, db: Db, who: Who) -> Response:
+    """Load locations, channels, variants and levels; a refused record does not stop the others."""
+    administrators(who)
+    document, malformed = body.checked()
+    async with db.transaction() as tx:
+        outcome = await operations.import_document(tx, document=document, now=clock.now())
+    outcome.refusals[:0] = malformed.refusals
+    return json_response(outcome.as_answer())
+
+
+@router.get("/export")
+async def export(
+    db: Db,
+    who: Who,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=EXPORT_ROWS_MAX)] = EXPORT_ROWS_MAX,
+) -> Response:
+    """A piece of the document that an import reads; ``next`` is the cursor of the following."""
+    administrators(who)
+    async with db.reading() as tx:
+        return json_response(await queries.export_page(tx, cursor=cursor, limit=limit))

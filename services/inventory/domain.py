@@ -1,0 +1,729 @@
+"""The rules of stock: pure functions over facts the caller has read.
+
+Quantities are whole units, amounts are minor units of the price's currency.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chassis.errors import Conflict, Invalid, NotAllowed, NotFound, Refusal
+from chassis.values import derived_id
+
+NO_LOCATION = (
+    "Must provide location_id or sales_channel_id to a Sales Channel"
+    " that has associated Stock Locations"
+)
+NO_STOCKED_LOCATION = (
+    "Must provide location_id or sales_channel_id to a Sales Channel"
+    " that has associated locations with inventory levels"
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one unit costs in a currency, everywhere or in one region."""
+
+    currency_code: str
+    amount: int
+    region_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What can be sold. ``item_id`` is its inventory item, None while nothing is counted."""
+
+    id: str
+    title: str
+    product_title: str | None = None
+    sku: str | None = None
+    manage_inventory: bool = True
+    allow_backorder: bool = False
+    prices: tuple[Price, ...] = ()
+    item_id: str | None = None
+
+    @property
+    def counted_item(self) -> str | None:
+        """The item whose stock bounds this variant, None when its stock is not managed."""
+        return self.item_id if self.manage_inventory else None
+
+
+@dataclass(frozen=True)
+class Level:
+    """The figures of one item at one location.
+
+    ``in_channel``: the location serves the sales channel that was asked for.
+    """
+
+    item_id: str
+    location_id: str
+    on_hand: int
+    reserved: int
+    allow_backorder: bool = False
+    in_channel: bool = False
+
+    @property
+    def available(self) -> int:
+        """Units that may still be promised; negative only with backorders."""
+        return self.on_hand - self.reserved
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """So many units of a variant for one line."""
+
+    line_id: str
+    variant_id: str
+    quantity: int
+
+
+@dataclass(frozen=True)
+class PricedLine:
+    """A wanted line with its variant and the price of one unit."""
+
+    line_id: str
+    variant: Variant
+    quantity: int
+    unit_price: int
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which locations may serve: the given one, else the channel's, else all.
+
+    ``channel_is_mapped``: the sales channel has stock locations of its own;
+    ``any_location``: there is a stock location at all.
+    """
+
+    location_id: str | None = None
+    channel_is_mapped: bool = False
+    any_location: bool = True
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Units that arrived for one line of a receipt. ``line_no`` counts from 1."""
+
+    line_no: int
+    variant_id: str | None
+    quantity: int
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One change of what is on hand; ``quantity`` is signed and not 0."""
+
+    line_no: int
+    item_id: str
+    location_id: str
+    quantity: int
+
+
+# Reserving
+
+
+def priced_lines(
+    *,
+    wanted: Sequence[Wanted],
+    variants: Mapping[str, Variant],
+    currency_code: str,
+    region_id: str | None,
+) -> list[PricedLine]:
+    """Each wanted line with its variant and price; refuses what cannot be sold, as Medusa words it.
+
+    Raises Invalid: unknown variants (all of them named), a quantity below 1, no price.
+    """
+    unknown = [line.variant_id for line in wanted if line.variant_id not in variants]
+    if unknown:
+        raise Invalid(
+            "variant_not_found",
+            "Unable to generate the line items, some variant has not been found: "
+            + ", ".join(dict.fromkeys(unknown)),
+        )
+    if any(line.quantity < 1 for line in wanted):
+        raise Invalid("quantity_below_one", "quantity must not be less than 1")
+    return [
+        PricedLine(
+            line_id=line.line_id,
+            variant=variants[line.variant_id],
+            quantity=line.quantity,
+            unit_price=unit_price(
+                variant=variants[line.variant_id], currency_code=currency_code, region_id=region_id
+            ),
+        )
+        for line in wanted
+    ]
+
+
+def unit_price(*, variant: Variant, currency_code: str, region_id: str | None) -> int:
+    """Minor units for one unit: the region's own price, else the currency's, the lower of equals.
+
+    A price of another region never applies. Raises Invalid when there is none.
+    """
+    currency = currency_code.lower()
+    fitting = [price for price in variant.prices if price.currency_code.lower() == currency]
+    for region in dict.fromkeys((region_id, None)):
+        amounts = [price.amount for price in fitting if price.region_id == region]
+        if amounts:
+            return min(amounts)
+    raise Invalid(
+        "variant_without_price",
+        f'Cannot generate line item for variant "{variant.title}" without a price',
+    )
+
+
+def choose_locations(
+    *, lines: Sequence[PricedLine], levels: Sequence[Level], where: Where
+) -> dict[str, str]:
+    """Line id -> location id for every line whose stock is managed.
+
+    One location for everything if there is one, else one location per line; real stock before
+    backorders, then the smaller location id. Lines of one variant share its stock.
+    Raises NotFound, Invalid (no location can be asked) or NotAllowed (too little, with ``short``).
+    """
+    counted = [line for line in lines if line.variant.counted_item is not None]
+    candidates = _candidates(counted, levels, where)
+    demand: defaultdict[str, int] = defaultdict(int)
+    for line in counted:
+        demand[_item(line)] += line.quantity
+    locations = sorted({location for _, location in candidates})
+    for backorders in (False, True):
+        for location in locations:
+            if all(
+                _gives(candidates.get((item, location)), quantity, backorders)
+                for item, quantity in demand.items()
+            ):
+                return {line.line_id: location for line in counted}
+    return _one_location_per_line(counted, candidates, locations)
+
+
+def _item(line: PricedLine) -> str:
+    """The item of a line whose stock is managed; the lines without are sorted out before."""
+    return line.variant.counted_item or ""
+
+
+def _gives(level: Level | None, quantity: int, backorders: bool) -> bool:
+    if level is None:
+        return False
+    return level.available >= quantity or (backorders and level.allow_backorder)
+
+
+def _candidates(
+    lines: Sequence[PricedLine], levels: Sequence[Level], where: Where
+) -> dict[tuple[str, str], Level]:
+    """Levels that may serve, by (item, location); refuses when an item has none."""
+    fitting = {
+        (level.item_id, level.location_id): level
+        for level in levels
+        if (
+            level.location_id == where.location_id
+            if where.location_id is not None
+            else level.in_channel or not where.channel_is_mapped
+        )
+    }
+    stocked = {item for item, _ in fitting}
+    missing = list(dict.fromkeys(_item(line) for line in lines if _item(line) not in stocked))
+    if missing and where.location_id is not None:
+        raise NotFound(
+            "item_not_stocked",
+            ", ".join(
+                f"Item {item} is not stocked at location {where.location_id}" for item in missing
+            ),
+        )
+    if missing and where.channel_is_mapped:
+        raise Invalid("no_stocked_location", NO_STOCKED_LOCATION)
+    if missing and not where.any_location:
+        raise Invalid("no_stock_location", NO_LOCATION)
+    return fitting
+
+
+def _one_location_per_line(
+    lines: Sequence[PricedLine],
+    candidates: Mapping[tuple[str, str], Level],
+    locations: Sequence[str],
+) -> dict[str, str]:
+    left = {key: level.available for key, level in candidates.items()}
+    chosen: dict[str, str] = {}
+    # The largest line first: a small one must not break up the stock that only a large one needs.
+    for line in sorted(lines, key=lambda each: -each.quantity):
+        item = _item(line)
+        fitting = [place for place in locations if left.get((item, place), -1) >= line.quantity]
+        if not fitting:
+            fitting = [
+                place
+                for place in locations
+                if (level := candidates.get((item, place))) and level.allow_backorder
+            ]
+        if fitting:
+            chosen[line.line_id] = fitting[0]
+            left[item, fitting[0]] -= line.quantity
+    missing = [line for line in lines if line.line_id not in chosen]
+    if missing:
+        raise _insufficient(lines, missing, chosen, left)
+    return chosen
+
+
+def _insufficient(
+    lines: Sequence[PricedLine],
+    missing: Sequence[PricedLine],
+    chosen: Mapping[str, str],
+    left: Mapping[tuple[str, str], int],
+) -> NotAllowed:
+    """Names the first short variant, and lists all: available is the most that could be given."""
+    short = []
+    for variant in dict.fromkeys(line.variant for line in missing):
+        mine = [line for line in lines if line.variant == variant]
+        given = sum(line.quantity for line in mine if line.line_id in chosen)
+        rest = max(
+            (units for (item, _), units in left.items() if item == variant.counted_item), default=0
+        )
+        short.append(
+            {
+                "variant_id": variant.id,
+                "requested": sum(line.quantity for line in mine),
+                "available": given + max(rest, 0),
+            }
+        )
+    return NotAllowed(
+        "insufficient_stock",
+        f"Variant with id: {short[0]['variant_id']} does not have the required inventory",
+        short=short,
+    )
+
+
+# Receiving
+
+
+def receipt_movements(
+    *,
+    lines: Sequence[Arrived],
+    items: Mapping[str, str],
+    levels: Sequence[tuple[str, str]],
+    location_id: str | None,
+) -> list[Movement]:
+    """One movement per line whose variant is counted (``items``: variant id -> item id).
+
+    ``levels`` are the (item, location) pairs there are. Without a location the item's first level
+    takes the goods, and an item without any level is passed over.
+    Raises NotFound when the given location does not stock an item, Invalid for negative units.
+    """
+    if any(line.quantity < 0 for line in lines):
+        raise Invalid("quantity_below_zero", "quantity must not be less than 0")
+    # Sorted downwards, so that the smallest location is the one that stays.
+    first = dict(sorted(levels, reverse=True))
+    stocked = set(levels)
+    movements = []
+    for line in lines:
+        item_id = items.get(line.variant_id) if line.variant_id is not None else None
+        if item_id is None or not line.quantity:
+            continue
+        if location_id is not None and (item_id, location_id) not in stocked:
+            raise level_not_found(item_id=item_id, location_id=location_id)
+        place = location_id if location_id is not None else first.get(item_id)
+        if place is not None:
+            movements.append(Movement(line.line_no, item_id, place, line.quantity))
+    return movements
+
+
+def totals(*, movements: Iterable[Movement]) -> list[tuple[str, str, int]]:
+    """(item, location, units) per level, sorted: the order in which rows are locked."""
+    sums: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for movement in movements:
+        sums[movement.item_id, movement.location_id] += movement.quantity
+    return [(item, location, units) for (item, location), units in sorted(sums.items())]
+
+
+# What is said no with, in Medusa's words
+
+
+def superseded(*, remedy_id: str) -> Conflict:
+    """A reservation that comes after its own release."""
+    return Conflict("superseded", f"The reservation of {remedy_id} has already been released")
+
+
+def variant_not_found(*, variant_id: str) -> NotFound:
+    """No such variant."""
+    return NotFound("variant_not_found", f"Variant with id: {variant_id} was not found")
+
+
+def item_not_found(*, item_id: str) -> NotFound:
+    """No such inventory item."""
+    return NotFound("inventory_item_not_found", f"InventoryItem with id {item_id} was not found")
+
+
+def location_not_found(*, location_id: str) -> NotFound:
+    """No such stock location."""
+    return NotFound(
+        "stock_location_not_found", f"StockLocation with id {location_id} was not found"
+    )
+
+
+def reservation_not_found(*, reservation_id: str) -> NotFound:
+    """No such reservation, or it has been released."""
+    return NotFound("reservation_not_found", f"Reservation with id {reservation_id} not found")
+
+
+def level_not_found(*, item_id: str, location_id: str) -> NotFound:
+    """The location does not stock the item."""
+    return NotFound(
+        "level_not_found",
+        f"Inventory level for inventory item {item_id} and location {location_id} not found",
+    )
+
+
+def level_exists(*, item_id: str, location_id: str) -> NotAllowed:
+    """The location stocks the item already."""
+    return NotAllowed(
+        "level_exists",
+        f"Inventory level for inventory item {item_id} and location {location_id} already exists",
+    )
+
+
+def item_exists() -> NotAllowed:
+    """A variant has one inventory item."""
+    return NotAllowed("inventory_item_exists", "Inventory Item already exists for this variant")
+
+
+def level_reserved(*, item_id: str, location_id: str) -> NotAllowed:
+    """What is promised there keeps the level."""
+    return NotAllowed(
+        "level_reserved",
+        f"Cannot remove Inventory Level {item_id} at Location {location_id}"
+        " because there are reserved items.",
+    )
+
+
+def item_reserved(*, item_id: str) -> NotAllowed:
+    """What is promised of an item keeps it."""
+    return NotAllowed(
+        "inventory_item_reserved",
+        f"Cannot remove Inventory Item {item_id} because there are reserved items.",
+    )
+
+
+def within_reserved(*, level: Level, on_hand: int) -> NotAllowed | None:
+    """Policy: what is on hand covers what is reserved, unless backorders are allowed."""
+    if on_hand >= level.reserved or level.allow_backorder:
+        return None
+    return NotAllowed(
+        "below_reserved",
+        f"stocked_quantity {on_hand} is less than the {level.reserved} units of"
+        f" {level.item_id} that are reserved at {level.location_id}",
+    )
+
+
+# Importing
+
+
+Record = dict[str, Any]
+LevelKey = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the database holds of the things a document names: rows by id, as they are stored."""
+
+    locations: Mapping[str, Record] = field(default_factory=dict)
+    channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variants: Mapping[str, Record] = field(default_factory=dict)
+    items: Mapping[str, Record] = field(default_factory=dict)
+    levels: Mapping[LevelKey, Record] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Well-formed records, each with its path, in the import format."""
+
+    stock_locations: Sequence[tuple[str, Record]] = ()
+    sales_channels: Sequence[tuple[str, Record]] = ()
+    variants: Sequence[tuple[str, Record]] = ()
+    inventory_levels: Sequence[tuple[str, Record]] = ()
+
+
+@dataclass
+class Outcome:
+    """What became of the records. ``refusals`` are ``{path, id, code, message}``."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    refusals: list[Record] = field(default_factory=list)
+
+    def count(self, before: object, after: object) -> None:
+        """Book one record by comparing what was stored with what it asks for."""
+        if before is None:
+            self.created += 1
+        elif before == after:
+            self.unchanged += 1
+        else:
+            self.updated += 1
+
+    def refuse(self, path: str, record_id: str | None, refusal: Refusal) -> None:
+        """Book one refused record."""
+        self.refusals.append(
+            {
+                "path": path,
+                "id": record_id,
+                "code": refusal.code,
+                "message": refusal.message,
+            }
+        )
+
+    def as_answer(self) -> Record:
+        """The answer of the import call."""
+        return {
+            "created": self.created,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "refused": len(self.refusals),
+            "refusals": self.refusals,
+        }
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """The wanted state of everything a document names, beside what was known; nothing written.
+
+    ``new`` and ``changed`` of each kind are found by comparing with ``Known``.
+    """
+
+    locations: Mapping[str, Record]
+    channels: Mapping[str, Sequence[str]]
+    variants: Mapping[str, Record]
+    items: Mapping[str, Record]
+    levels: Mapping[LevelKey, Record]
+    outcome: Outcome
+
+
+def plan_import(*, document: Document, known: Known) -> ImportPlan:
+    """Decide every record of a document in its order; a refused one does not stop the others.
+
+    A record is the whole truth about its id: keys it leaves out take their defaults, except
+    ``incoming_quantity`` and ``stock_location_ids``, which then stay as they are.
+    """
+    plan = _Planner(known)
+    for path, record in document.stock_locations:
+        plan.location(path, record)
+    for path, record in document.sales_channels:
+        plan.channel(path, record)
+    plan.wish_item_ids(document.inventory_levels)
+    for path, record in document.variants:
+        plan.variant(path, record)
+    for path, record in document.inventory_levels:
+        plan.level(path, record)
+    return ImportPlan(
+        plan.locations, plan.channels, plan.variants, plan.items, plan.levels, plan.outcome
+    )
+
+
+def item_id_for(*, variant_id: str) -> str:
+    """The inventory item a variant gets when nobody names another."""
+    return f"iitem_{variant_id}"
+
+
+def location_id_for(record: Record) -> str:
+    """The id of an imported location: its own, or one that its name always gives."""
+    return str(record["id"] or derived_id("sloc", record["name"]))
+
+
+def variant_id_for(record: Record) -> str:
+    """The id of an imported variant: its own, or one that its sku and titles always give."""
+    return str(
+        record["id"]
+        or derived_id(
+            "variant", record["sku"] or "", record["product_title"] or "", record["title"]
+        )
+    )
+
+
+class _Planner:
+    """The state while a document is gone through, one method per kind of record."""
+
+    def __init__(self, known: Known) -> None:
+        self.locations = dict(known.locations)
+        self.channels = dict(known.channels)
+        self.variants = dict(known.variants)
+        self.items = dict(known.items)
+        self.levels = dict(known.levels)
+        self.outcome = Outcome()
+        self._item_of = {item["variant_id"]: item_id for item_id, item in known.items.items()}
+        self._items_by_sku: defaultdict[str, set[str]] = defaultdict(set)
+        for item_id, item in known.items.items():
+            if item["sku"]:
+                self._items_by_sku[item["sku"]].add(item_id)
+        self._levels_of_item: defaultdict[str, list[LevelKey]] = defaultdict(list)
+        for key in known.levels:
+            self._levels_of_item[key[0]].append(key)
+        self._wished: dict[str, str] = {}
+
+    def location(self, path: str, record: Record) -> None:
+        wanted = {
+            "id": location_id_for(record),
+            "name": record["name"],
+            "address": record["address"],
+            "metadata": record["metadata"],
+        }
+        self.outcome.count(self.locations.get(wanted["id"]), wanted)
+        self.locations[wanted["id"]] = wanted
+
+    def channel(self, path: str, record: Record) -> None:
+        before = self.channels.get(record["id"])
+        asked = record["stock_location_ids"]
+        missing = [each for each in asked or () if each not in self.locations]
+        if missing:
+            refusal = location_not_found(location_id=missing[0])
+            self.outcome.refuse(path, record["id"], refusal)
+            return
+        # A channel nobody mapped has no row here: "without locations" is what it already is.
+        wanted = sorted(set(asked)) if asked is not None else list(before or ())
+        self.outcome.count(before if before or wanted else wanted, wanted)
+        self.channels[record["id"]] = wanted
+
+    def wish_item_ids(self, levels: Sequence[tuple[str, Record]]) -> None:
+        """A level that names both a variant and an item names the item of that variant."""
+        for _, record in levels:
+            if record["variant_id"] and record["inventory_item_id"]:
+                self._wished.setdefault(record["variant_id"], record["inventory_item_id"])
+
+    def variant(self, path: str, record: Record) -> None:
+        wanted = {name: record[name] for name in VARIANT_FIELDS}
+        wanted["id"] = variant_id_for(record)
+        try:
+            self._take_variant(wanted, record["inventory_item_id"])
+        except Refusal as refusal:
+            self.outcome.refuse(path, wanted["id"], refusal)
+
+    def _take_variant(self, wanted: Record, named_item: str | None) -> None:
+        variant_id = wanted["id"]
+        item_id = self._item_of.get(variant_id)
+        levels = self._levels_of_item[item_id] if item_id else []
+        for key in levels:
+            at = self.levels[key]
+            if at["reserved"] > at["on_hand"] and not wanted["allow_backorder"]:
+                raise NotAllowed(
+                    "backorders_reserved",
+                    f"Variant with id: {variant_id} has backorders at {key[1]},"
+                    " so allow_backorder must stay true",
+                )
+        if item_id is not None and named_item is not None and named_item != item_id:
+            raise item_exists()
+        if item_id is None and wanted["manage_inventory"]:
+            item_id = named_item or self._wished.get(variant_id)
+            item_id = item_id or item_id_for(variant_id=variant_id)
+            if item_id in self.items:
+                raise NotAllowed(
+                    "inventory_item_taken",
+                    f"Inventory Item {item_id} belongs to another variant",
+                )
+        self.outcome.count(self.variants.get(variant_id), wanted)
+        self.variants[variant_id] = wanted
+        for key in levels:
+            if self.levels[key]["allow_backorder"] != wanted["allow_backorder"]:
+                self.levels[key] = {
+                    **self.levels[key],
+                    "allow_backorder": wanted["allow_backorder"],
+                }
+        if item_id is not None:
+            self._take_item(item_id, wanted)
+
+    def _take_item(self, item_id: str, variant: Record) -> None:
+        before = self.items.get(item_id)
+        if before is not None and before["sku"]:
+            self._items_by_sku[before["sku"]].discard(item_id)
+        self.items[item_id] = {
+            "id": item_id,
+            "variant_id": variant["id"],
+            "sku": variant["sku"],
+            "title": before["title"] if before is not None else variant["title"],
+        }
+        self._item_of[variant["id"]] = item_id
+        if variant["sku"]:
+            self._items_by_sku[variant["sku"]].add(item_id)
+
+    def level(self, path: str, record: Record) -> None:
+        names = (record["inventory_item_id"], record["variant_id"], record["sku"])
+        try:
+            self._take_level(self._resolve_item(*names), record)
+        except Refusal as refusal:
+            self.outcome.refuse(path, next(filter(None, names), None), refusal)
+
+    def _resolve_item(self, item_id: str | None, variant_id: str | None, sku: str | None) -> str:
+        """The one item that all given names mean."""
+        meant: list[set[str]] = []
+        if item_id is not None:
+            if item_id not in self.items:
+                raise item_not_found(item_id=item_id)
+            meant.append({item_id})
+        if variant_id is not None:
+            if variant_id not in self.variants:
+                raise variant_not_found(variant_id=variant_id)
+            if variant_id not in self._item_of:
+                raise NotAllowed(
+                    "stock_not_managed",
+                    f"Variant with id: {variant_id} has no inventory item:"
+                    " its stock is not managed",
+                )
+            meant.append({self._item_of[variant_id]})
+        if sku is not None:
+            meant.append(self._items_by_sku.get(sku) or set())
+            if not meant[-1]:
+                raise NotFound(
+                    "inventory_item_not_found", f"InventoryItem with sku {sku} was not found"
+                )
+        if not meant:
+            raise Invalid(
+                "item_unnamed", "one of inventory_item_id, variant_id, sku should not be empty"
+            )
+        common = set.intersection(*meant)
+        if len(common) != 1:
+            raise Invalid(
+                "item_ambiguous",
+                f"inventory_item_id, variant_id and sku name {len(common) or 'different'} items",
+            )
+        return common.pop()
+
+    def _take_level(self, item_id: str, record: Record) -> None:
+        location_id = record["location_id"]
+        if location_id not in self.locations:
+            raise location_not_found(location_id=location_id)
+        key = (item_id, location_id)
+        before = self.levels.get(key)
+        variant = self.variants[self.items[item_id]["variant_id"]]
+        wanted = {
+            "item_id": item_id,
+            "location_id": location_id,
+            "on_hand": record["stocked_quantity"],
+            "reserved": before["reserved"] if before else 0,
+            "incoming": before["incoming"] if before else 0,
+            "allow_backorder": variant["allow_backorder"],
+        }
+        if record["incoming_quantity"] is not None:
+            wanted["incoming"] = record["incoming_quantity"]
+        refusal = within_reserved(
+            level=Level(item_id, location_id, 0, wanted["reserved"], wanted["allow_backorder"]),
+            on_hand=wanted["on_hand"],
+        )
+        if refusal is not None:
+            raise refusal
+        self.outcome.count(before, wanted)
+        self.levels[key] = wanted
+        if before is None:
+            self._levels_of_item[item_id].append(key)
+
+
+VARIANT_FIELDS = (
+    "id",
+    "title",
+    "product_title",
+    "sku",
+    "manage_inventory",
+    "allow_backorder",
+    "prices",
+    "tax_rate",
+    "metadata",
+    "categories",
+    "final_sale",
+)

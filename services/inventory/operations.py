@@ -1,0 +1,499 @@
+"""What can be done to stock: each function is one decision inside the caller's transaction.
+
+Commands are idempotent by their business id as well (remedy, receipt): the answer is stored with
+it, and a repeat gets the same answer and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from chassis import outbox
+from chassis.db import Transient, Tx
+from chassis.errors import NotAllowed, Refusal
+from chassis.idempotency import claim_key
+from chassis.values import derived_id, new_id
+from contracts.base import ReplacementLine
+from contracts.inventory import (
+    PlaceReservation,
+    ReceiptStockReceived,
+    ReceiptStockRejected,
+    ReceiveReceiptStock,
+    ReleaseReservation,
+    ReservationPlaced,
+    ReservationRejected,
+    ReservationReleased,
+)
+from services.inventory import domain, store
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks over HTTP, and the idempotency key of the attempt, if it has one."""
+
+    principal: str
+    key: str | None = None
+    fingerprint: str = ""
+
+
+# Commands
+
+
+async def place_reservation(tx: Tx, *, command: PlaceReservation, now: datetime) -> None:
+    """Reserve every line of a remedy or none; answers ReservationPlaced or ReservationRejected.
+
+    A repeat is answered as the first time, a remedy already released with ``superseded``.
+    """
+    group = await store.reservation_group(tx, command.remedy_id)
+    if group is not None:
+        await _say(tx, _repeated_reservation(command.remedy_id, group), "remedy", command.remedy_id)
+        return
+    reply: ReservationPlaced | ReservationRejected
+    try:
+        lines, places = await _decide_reservation(tx, command)
+        reply = ReservationPlaced(
+            remedy_id=command.remedy_id, lines=[_replacement(line, places) for line in lines]
+        )
+    except Refusal as refusal:
+        lines, places = [], {}
+        reply = ReservationRejected(
+            remedy_id=command.remedy_id,
+            code=refusal.code,
+            kind=refusal.kind,
+            message=refusal.message,
+            short=refusal.facts.get("short", []),
+        )
+    await _remember_reservation(tx, command.remedy_id, reply, now)
+    await store.add_reservations(
+        tx,
+        [
+            {
+                "id": derived_id("resitem", command.remedy_id, line.line_id),
+                "remedy_id": command.remedy_id,
+                "line_id": line.line_id,
+                "item_id": line.variant.counted_item,
+                "location_id": places[line.line_id],
+                "quantity": line.quantity,
+                "external_id": command.remedy_id,
+            }
+            for line in lines
+            if line.line_id in places
+        ],
+        now=now,
+    )
+    await _say(tx, reply, "remedy", command.remedy_id)
+
+
+async def _decide_reservation(
+    tx: Tx, command: PlaceReservation
+) -> tuple[list[domain.PricedLine], dict[str, str]]:
+    """The lines with their prices, and line id -> location id; raises Refusal."""
+    wanted = [domain.Wanted(line.line_id, line.variant_id, line.quantity) for line in command.lines]
+    variants = await store.variants_by_id(tx, (line.variant_id for line in wanted))
+    lines = domain.priced_lines(
+        wanted=wanted,
+        variants=variants,
+        currency_code=command.currency_code,
+        region_id=command.region_id,
+    )
+    items = {line.variant.counted_item for line in lines} - {None}
+    if not items:
+        return lines, {}
+    channel = command.sales_channel_id if command.location_id is None else None
+    levels, mapped = await store.lock_levels(
+        tx, (item for item in items if item is not None), sales_channel_id=channel
+    )
+    any_location = bool(levels)
+    if not levels:
+        mapped, any_location = await store.location_facts(tx, sales_channel_id=channel)
+    where = domain.Where(
+        location_id=command.location_id, channel_is_mapped=mapped, any_location=any_location
+    )
+    return lines, domain.choose_locations(lines=lines, levels=levels, where=where)
+
+
+def _replacement(line: domain.PricedLine, places: Mapping[str, str]) -> ReplacementLine:
+    variant = line.variant
+    return ReplacementLine(
+        line_id=line.line_id,
+        variant_id=variant.id,
+        title=variant.product_title or variant.title,
+        description=variant.title,
+        sku=variant.sku,
+        unit_price=line.unit_price,
+        quantity=line.quantity,
+        location_id=places.get(line.line_id),
+    )
+
+
+async def _remember_reservation(
+    tx: Tx, remedy_id: str, reply: ReservationPlaced | ReservationRejected, now: datetime
+) -> None:
+    # A rejected remedy holds nothing, which is what "released" says; its stored answer tells why.
+    first = await store.add_reservation_group(
+        tx,
+        remedy_id=remedy_id,
+        state="held" if isinstance(reply, ReservationPlaced) else "released",
+        reply=reply.model_dump(mode="json"),
+        now=now,
+    )
+    if not first:
+        raise Transient(f"{remedy_id} was placed or released at the same moment")
+
+
+def _repeated_reservation(
+    remedy_id: str, group: Mapping[str, Any]
+) -> ReservationPlaced | ReservationRejected:
+    stored = group["reply"]
+    if stored is not None and "code" in stored:
+        return ReservationRejected.model_validate(stored)
+    if stored is not None and group["state"] == "held":
+        return ReservationPlaced.model_validate(stored)
+    late = domain.superseded(remedy_id=remedy_id)
+    return ReservationRejected(
+        remedy_id=remedy_id, code=late.code, kind=late.kind, message=late.message
+    )
+
+
+async def release_reservation(tx: Tx, *, command: ReleaseReservation, now: datetime) -> None:
+    """Free what a remedy reserved, in any state; answers ReservationReleased.
+
+    An unknown remedy leaves a tombstone, so that its reservation is refused if it comes later.
+    """
+    remedy_id = command.remedy_id
+    unknown = await store.add_reservation_group(
+        tx, remedy_id=remedy_id, state="released", reply=None, now=now
+    )
+    if not unknown:
+        group = await store.reservation_group(tx, remedy_id, lock=True)
+        if group is not None and group["state"] == "held":
+            await store.lock_levels_of_remedy(tx, remedy_id)
+            await store.release_reservations(tx, remedy_id=remedy_id, cause="command", now=now)
+            await store.mark_group_released(tx, remedy_id, now=now)
+    await _say(tx, ReservationReleased(remedy_id=remedy_id), "remedy", remedy_id)
+
+
+async def receive_receipt_stock(tx: Tx, *, command: ReceiveReceiptStock, now: datetime) -> None:
+    """Put the goods of a receipt into stock, all or nothing, one movement per line.
+
+    Answers ReceiptStockReceived, or ReceiptStockRejected when a location does not stock an item.
+    """
+    stored = await store.receipt_reply(tx, command.receipt_id)
+    if stored is not None:
+        model = ReceiptStockReceived if stored["state"] == "booked" else ReceiptStockRejected
+        await _say(tx, model.model_validate(stored["reply"]), "receipt", command.receipt_id)
+        return
+    reply: ReceiptStockReceived | ReceiptStockRejected
+    try:
+        moves = await _decide_receipt(tx, command)
+        reply = ReceiptStockReceived(receipt_id=command.receipt_id, return_id=command.return_id)
+    except Refusal as refusal:
+        moves = []
+        reply = ReceiptStockRejected(
+            receipt_id=command.receipt_id,
+            return_id=command.return_id,
+            code=refusal.code,
+            kind=refusal.kind,
+            message=refusal.message,
+        )
+    first = await store.add_receipt(
+        tx,
+        receipt_id=command.receipt_id,
+        return_id=command.return_id,
+        state="booked" if isinstance(reply, ReceiptStockReceived) else "rejected",
+        reply=reply.model_dump(mode="json"),
+        now=now,
+    )
+    if not first:
+        raise Transient(f"{command.receipt_id} was booked at the same moment")
+    await store.move_stock(tx, moves, cause_kind="receipt", cause_id=command.receipt_id, now=now)
+    await _say(tx, reply, "receipt", command.receipt_id)
+
+
+async def _decide_receipt(tx: Tx, command: ReceiveReceiptStock) -> list[domain.Movement]:
+    arrived = [
+        domain.Arrived(line.line_no, line.variant_id, line.quantity) for line in command.lines
+    ]
+    named = {line.variant_id for line in arrived} - {None}
+    variants = await store.variants_by_id(tx, (each for each in named if each is not None))
+    items = {
+        variant.id: variant.counted_item
+        for variant in variants.values()
+        if variant.counted_item is not None
+    }
+    levels, _ = await store.lock_levels(tx, items.values()) if items else ([], False)
+    return domain.receipt_movements(
+        lines=arrived,
+        items=items,
+        levels=[(level.item_id, level.location_id) for level in levels],
+        location_id=command.location_id,
+    )
+
+
+async def _say(tx: Tx, reply: Any, kind: str, subject: str) -> None:
+    await outbox.put(tx, reply, about=f"{kind}/{subject}")
+
+
+# Levels
+
+
+async def create_level(
+    tx: Tx,
+    *,
+    item_id: str,
+    location_id: str,
+    stocked_quantity: int,
+    incoming_quantity: int,
+    caller: Caller,
+    now: datetime,
+) -> None:
+    """Let a location stock an item. Raises NotFound, NotAllowed when it does already."""
+    if await _done_before(tx, caller, item_id):
+        return
+    backorder = await store.backorder_rule(tx, item_id)
+    if backorder is None:
+        raise domain.item_not_found(item_id=item_id)
+    if not await store.has(tx, store.stock_locations, location_id):
+        raise domain.location_not_found(location_id=location_id)
+    added = await store.add_level(
+        tx,
+        item_id=item_id,
+        location_id=location_id,
+        on_hand=0,
+        incoming=incoming_quantity,
+        allow_backorder=backorder,
+        now=now,
+    )
+    if not added:
+        raise domain.level_exists(item_id=item_id, location_id=location_id)
+    level = domain.Level(item_id, location_id, on_hand=0, reserved=0)
+    await _count(tx, level, stocked_quantity, now)
+
+
+async def update_level(
+    tx: Tx,
+    *,
+    item_id: str,
+    location_id: str,
+    stocked_quantity: int | None,
+    incoming_quantity: int | None,
+    caller: Caller,
+    now: datetime,
+) -> None:
+    """Say what was counted, or what is expected, at a location; None leaves a figure as it is.
+
+    Raises NotFound, or NotAllowed for less than what is reserved there.
+    """
+    if await _done_before(tx, caller, item_id):
+        return
+    level = await store.lock_level(tx, item_id=item_id, location_id=location_id)
+    if level is None:
+        raise domain.level_not_found(item_id=item_id, location_id=location_id)
+    if stocked_quantity is not None:
+        refusal = domain.within_reserved(level=level, on_hand=stocked_quantity)
+        if refusal is not None:
+            raise refusal
+        await _count(tx, level, stocked_quantity, now)
+    if incoming_quantity is not None:
+        await store.set_incoming(
+            tx, item_id=item_id, location_id=location_id, incoming=incoming_quantity, now=now
+        )
+
+
+async def _count(tx: Tx, level: domain.Level, on_hand: int, now: datetime) -> None:
+    """Book the difference between what was on hand and what was counted."""
+    if on_hand != level.on_hand:
+        move = domain.Movement(1, level.item_id, level.location_id, on_hand - level.on_hand)
+        cause_id = new_id("count")
+        await store.move_stock(tx, [move], cause_kind="count", cause_id=cause_id, now=now)
+
+
+async def delete_level(tx: Tx, *, item_id: str, location_id: str, now: datetime) -> None:
+    """Let a location no longer stock an item; what lay there is written off in the journal.
+
+    Raises NotFound, or NotAllowed while something is reserved there.
+    """
+    level = await store.lock_level(tx, item_id=item_id, location_id=location_id)
+    if level is None:
+        raise domain.level_not_found(item_id=item_id, location_id=location_id)
+    if level.reserved:
+        raise domain.level_reserved(item_id=item_id, location_id=location_id)
+    await _remove_levels(tx, [level], now)
+
+
+async def _remove_levels(tx: Tx, levels: list[domain.Level], now: datetime) -> None:
+    moves = [
+        domain.Movement(number, level.item_id, level.location_id, -level.on_hand)
+        for number, level in enumerate(levels, start=1)
+        if level.on_hand
+    ]
+    cause_id = new_id("removal")
+    await store.move_stock(tx, moves, cause_kind="removal", cause_id=cause_id, now=now)
+    await store.delete_levels(tx, [(level.item_id, level.location_id) for level in levels])
+
+
+# Inventory items
+
+
+async def create_inventory_item(
+    tx: Tx, *, variant_id: str | None, fields: Mapping[str, Any], caller: Caller, now: datetime
+) -> str:
+    """Start to count a variant; returns the id of its item. ``fields`` are columns of the item.
+
+    Raises NotAllowed without a variant or when it has an item, NotFound for an unknown variant.
+    """
+    if not variant_id:
+        raise NotAllowed("variant_required", "variant_id is required")
+    item_id = domain.item_id_for(variant_id=variant_id)
+    if await _done_before(tx, caller, item_id):
+        return item_id
+    variants = await store.variants_by_id(tx, [variant_id])
+    if variant_id not in variants:
+        raise domain.variant_not_found(variant_id=variant_id)
+    variant = variants[variant_id]
+    row = {
+        "sku": variant.sku,
+        "title": variant.title,
+        **fields,
+        "id": item_id,
+        "variant_id": variant_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+    if not await store.add_item(tx, row):
+        raise domain.item_exists()
+    if not variant.manage_inventory:
+        changes = {"manage_inventory": True, "updated_at": now}
+        await store.update_row(tx, store.variants, variant_id, changes)
+    return item_id
+
+
+async def update_inventory_item(
+    tx: Tx, *, item_id: str, fields: Mapping[str, Any], now: datetime
+) -> None:
+    """Change the description of an item. Raises NotFound."""
+    if not await store.has(tx, store.inventory_items, item_id):
+        raise domain.item_not_found(item_id=item_id)
+    await store.update_row(tx, store.inventory_items, item_id, {**fields, "updated_at": now})
+
+
+async def delete_inventory_item(tx: Tx, *, item_id: str, now: datetime) -> None:
+    """Stop counting a variant. Raises NotFound, or NotAllowed while something is reserved."""
+    if not await store.has(tx, store.inventory_items, item_id):
+        raise domain.item_not_found(item_id=item_id)
+    levels, _ = await store.lock_levels(tx, [item_id])
+    if any(level.reserved for level in levels):
+        raise domain.item_reserved(item_id=item_id)
+    await _remove_levels(tx, levels, now)
+    await store.delete_row(tx, store.inventory_items, item_id)
+
+
+# Stock locations
+
+
+async def create_stock_location(
+    tx: Tx,
+    *,
+    name: str,
+    address: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
+    caller: Caller,
+    now: datetime,
+) -> str:
+    """Open a stock location; returns its id."""
+    location_id = new_id("sloc")
+    if caller.key is not None:
+        # The id follows from the attempt, so that its repeat finds the location it made.
+        location_id = derived_id("sloc", caller.principal, caller.key)
+    if await _done_before(tx, caller, location_id):
+        return location_id
+    row = {
+        "id": location_id,
+        "name": name,
+        "address": dict(address) if address is not None else None,
+        "metadata": dict(metadata) if metadata is not None else None,
+        "created_at": now,
+        "updated_at": now,
+    }
+    await tx.insert(store.stock_locations, [row])
+    return location_id
+
+
+async def update_stock_location(
+    tx: Tx, *, location_id: str, fields: Mapping[str, Any], now: datetime
+) -> None:
+    """Change name, address or metadata. Raises NotFound."""
+    if not await store.has(tx, store.stock_locations, location_id):
+        raise domain.location_not_found(location_id=location_id)
+    await store.update_row(tx, store.stock_locations, location_id, {**fields, "updated_at": now})
+
+
+async def delete_stock_location(tx: Tx, *, location_id: str, now: datetime) -> None:
+    """Close a location with its levels and reservations, as Medusa does. Raises NotFound.
+
+    The reservations are recorded as released by hand: their remedies go on without them.
+    """
+    if not await store.has(tx, store.stock_locations, location_id):
+        raise domain.location_not_found(location_id=location_id)
+    levels = await store.lock_levels_at(tx, location_id)
+    await store.release_reservations(tx, location_id=location_id, cause="manual", now=now)
+    await _remove_levels(tx, [replace(level, reserved=0) for level in levels], now)
+    await store.unmap_location(tx, location_id)
+    await store.delete_row(tx, store.stock_locations, location_id)
+
+
+async def _done_before(tx: Tx, caller: Caller, subject_id: str) -> bool:
+    """Whether this attempt has already been carried out. Raises KeyReused for another request."""
+    if caller.key is None:
+        return False
+    held = await claim_key(
+        tx,
+        principal=caller.principal,
+        key=caller.key,
+        fingerprint=caller.fingerprint,
+        subject_id=subject_id,
+    )
+    return held is not None
+
+
+# Import
+
+
+async def import_document(tx: Tx, *, document: domain.Document, now: datetime) -> domain.Outcome:
+    """Load locations, channels, variants and levels; what became of each record.
+
+    Everything is decided before anything is written. Levels are set absolutely, by movements.
+    """
+    levels = [record for _, record in document.inventory_levels]
+    variants = [record for _, record in document.variants]
+    channels = [record for _, record in document.sales_channels]
+    known = await store.known(
+        tx,
+        location_ids=[
+            *(domain.location_id_for(record) for _, record in document.stock_locations),
+            *(record["location_id"] for record in levels),
+            *(each for record in channels for each in record["stock_location_ids"] or ()),
+        ],
+        channel_ids=(record["id"] for record in channels),
+        variant_ids=[
+            *(domain.variant_id_for(record) for record in variants),
+            *(record["variant_id"] for record in levels if record["variant_id"]),
+        ],
+        item_ids=[
+            *(record["inventory_item_id"] for record in variants if record["inventory_item_id"]),
+            *(record["inventory_item_id"] for record in levels if record["inventory_item_id"]),
+        ],
+        skus=(record["sku"] for record in levels if record["sku"]),
+    )
+    plan = domain.plan_import(document=document, known=known)
+    await store.save_rows(tx, store.stock_locations, known.locations, plan.locations, now=now)
+    for channel_id, location_ids in sorted(plan.channels.items()):
+        if list(known.channels.get(channel_id, ())) != list(location_ids):
+            await store.map_channel(tx, channel_id, location_ids)
+    await store.save_rows(tx, store.variants, known.variants, plan.variants, now=now)
+    await store.save_rows(tx, store.inventory_items, known.items, plan.items, now=now)
+    await store.save_levels(tx, known.levels, plan.levels, cause_id=new_id("import"), now=now)
+    return plan.outcome

@@ -1,0 +1,5 @@
+"""Settings of inventory: those every service has."""
+
+from chassis.settings import Settings
+
+__all__ = ["Settings"]

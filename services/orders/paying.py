@@ -1,0 +1,363 @@
+"""How money goes back: the ledger of one order, changed under its lock.
+
+A refund belongs to a cause (a claim, a receipt, a decision by hand) and there is one per cause.
+``manual`` payments are settled in our own books, at once. Any other provider is asked by the
+worker, outside of transactions: here its share is a pending transfer and an attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from chassis.db import Row, Tx
+from chassis.inbox import Retry
+from chassis.outbox import put
+from chassis.values import derived_id
+from contracts.orders import OrderItemsReturned, OrderRefunded
+from services.orders import domain, store
+from services.orders.domain import Money, Payment, PaymentShare
+from services.orders.providers import MANUAL
+
+WORKER = "orders.refunds"
+
+
+@dataclass
+class OpenOrder:
+    """A locked order and what this transaction is going to change on its row."""
+
+    row: Row
+    posted: int = 0
+    pending: int = 0
+    fulfillment_status: str = ""
+    events: list[OrderRefunded | OrderItemsReturned] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The order's id."""
+        return str(self.row["id"])
+
+    @property
+    def money(self) -> Money:
+        """The order's money with the changes so far."""
+        row = self.row
+        return Money(
+            paid=row["paid"],
+            captured=row["captured"],
+            refunded=row["refunded"] + self.posted,
+            refund_pending=row["refund_pending"] + self.pending,
+        )
+
+    @property
+    def payment_status(self) -> str:
+        """Medusa's payment status with the changes so far."""
+        return domain.payment_status(stored=self.row["payment_status"], money=self.money)
+
+    @property
+    def no_notification(self) -> bool:
+        """Whether this order's people do not want mail."""
+        return bool(self.row["no_notification"])
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why money goes back. ``kind`` is claim, receipt or manual."""
+
+    kind: str
+    id: str
+    reason: str
+    note: str | None = None
+    no_notification: bool = False
+
+    @property
+    def refund_id(self) -> str:
+        """The refund's id: a function of the cause, so a repeat finds the first."""
+        return derived_id("ref", self.kind, self.id)
+
+
+async def open_order(tx: Tx, order_id: str) -> OpenOrder | None:
+    """Lock an order, or None when there is no such order."""
+    row = await store.lock_order(tx, order_id=order_id)
+    return OpenOrder(row, fulfillment_status=row["fulfillment_status"]) if row else None
+
+
+async def close_order(tx: Tx, order: OpenOrder, now: datetime) -> None:
+    """Write what changed on the order's row, and its events with their versions."""
+    changed = order.posted or order.pending or order.events
+    if not changed and order.fulfillment_status == order.row["fulfillment_status"]:
+        return
+    saved = await store.save_order(
+        tx,
+        order_id=order.id,
+        posted=order.posted,
+        pending=order.pending,
+        events=len(order.events),
+        payment_status=order.payment_status,
+        fulfillment_status=order.fulfillment_status,
+        now=now,
+    )
+    if not saved:
+        raise Retry(f"the money of order {order.id} changed meanwhile")
+    for version, event in enumerate(order.events, order.row["version"] + 1):
+        await put(tx, event, about=f"order/{order.id}", version=version)
+
+
+async def payments_of(tx: Tx, order: OpenOrder) -> list[Payment]:
+    """The captured payments of an order with what is left of each."""
+    rows = await store.captured_payments(tx, order_id=order.id)
+    return [Payment(row["id"], row["provider_id"], row["left_amount"]) for row in rows]
+
+
+async def begin_refund(
+    tx: Tx,
+    order: OpenOrder,
+    cause: Cause,
+    shares: Sequence[PaymentShare],
+    *,
+    hold: bool,
+    reply_to: Mapping[str, Any] | None,
+    now: datetime,
+) -> str:
+    """Start the one refund of a cause; its state: posted, pending, or held (``hold``).
+
+    Held money waits for ``execute_refund`` or ``void_refund``; pending money for the worker.
+    """
+    in_books = all(share.provider_id == MANUAL for share in shares)
+    state = "held" if hold else "posted" if in_books else "pending"
+    amount = sum(share.amount for share in shares)
+    waiting = state != "posted"
+    await store.add_refund(
+        tx,
+        row={
+            "id": cause.refund_id,
+            "order_id": order.id,
+            "cause_kind": cause.kind,
+            "cause_id": cause.id,
+            "state": state,
+            "amount": amount,
+            "currency_code": order.row["currency_code"],
+            "reason": cause.reason,
+            "note": cause.note,
+            "no_notification": cause.no_notification,
+            "reply_to": reply_to if state == "pending" else None,
+            "created_at": now,
+            "settled_at": None if waiting else now,
+        },
+    )
+    await store.add_transfers(
+        tx,
+        rows=[
+            _transfer(order, cause.refund_id, share, "pending" if waiting else "posted", now)
+            for share in shares
+        ],
+    )
+    await _move_payments(
+        tx,
+        [
+            (share.payment_id, 0 if waiting else share.amount, share.amount if waiting else 0)
+            for share in shares
+        ],
+    )
+    if state == "pending":
+        await _ask_providers(tx, order, cause.refund_id, cause.id, shares, now)
+    if waiting:
+        order.pending += amount
+    else:
+        order.posted += amount
+        _say_refunded(order, cause.refund_id, amount, cause.kind, cause.id, cause.no_notification)
+    return state
+
+
+def _transfer(
+    order: OpenOrder, refund_id: str, share: PaymentShare, state: str, now: datetime
+) -> Row:
+    return {
+        "id": derived_id("tr", refund_id, share.payment_id),
+        "order_id": order.id,
+        "kind": "refund",
+        "debit_account": f"customer:{order.id}",
+        "credit_account": f"provider:{share.provider_id}",
+        "amount": share.amount,
+        "currency_code": order.row["currency_code"],
+        "state": state,
+        "payment_id": share.payment_id,
+        "refund_id": refund_id,
+        "created_at": now,
+    }
+
+
+def _resolution(pending: Row, state: str, now: datetime) -> Row:
+    """The row that resolves a pending transfer: once only, since ``pending_id`` is unique."""
+    resolved = {name: value for name, value in pending.items() if name != "seq"}
+    return resolved | {
+        "id": derived_id("tr", pending["id"], "resolved"),
+        "state": state,
+        "pending_id": pending["id"],
+        "created_at": now,
+    }
+
+
+async def _move_payments(tx: Tx, rows: Sequence[tuple[str, int, int]]) -> None:
+    if rows and not await store.move_payments(tx, rows=rows):
+        raise Retry("a payment changed meanwhile")
+
+
+async def _ask_providers(
+    tx: Tx,
+    order: OpenOrder,
+    refund_id: str,
+    cause_id: str,
+    shares: Sequence[PaymentShare],
+    now: datetime,
+) -> None:
+    """Write the attempts. A key gets a number only on a split, so the plain case stays readable."""
+    await store.add_attempts(
+        tx,
+        rows=[
+            {
+                "refund_id": refund_id,
+                "payment_id": share.payment_id,
+                "position": position,
+                "order_id": order.id,
+                "provider_id": share.provider_id,
+                "provider_key": f"rf_{refund_id}" + (f"_{position}" if len(shares) > 1 else ""),
+                "cause_id": cause_id,
+                "amount": share.amount,
+                "currency_code": order.row["currency_code"],
+                "state": "pending",
+                "next_at": now,
+                "created_at": now,
+                "updated_at": now,
+            }
+            for position, share in enumerate(shares, 1)
+        ],
+    )
+    tx.wake(WORKER)
+
+
+def _say_refunded(
+    order: OpenOrder,
+    refund_id: str,
+    amount: int,
+    cause_kind: str,
+    cause_id: str,
+    no_notification: bool,
+) -> None:
+    order.events.append(
+        OrderRefunded(
+            id=order.id,
+            refund_id=refund_id,
+            no_notification=no_notification,
+            amount=amount,
+            currency_code=order.row["currency_code"],
+            cause_kind=cause_kind,
+            cause_id=cause_id,
+            payment_status=order.payment_status,
+        )
+    )
+
+
+async def execute_refund(
+    tx: Tx, order: OpenOrder, refund: Row, *, reply_to: Mapping[str, Any] | None, now: datetime
+) -> str:
+    """Let held money go: posted at once in our own books, else pending with the providers."""
+    pending = await store.pending_transfers(tx, refund_id=refund["id"])
+    shares = [
+        PaymentShare(
+            row["payment_id"], row["credit_account"].removeprefix("provider:"), row["amount"]
+        )
+        for row in pending
+    ]
+    if any(share.provider_id != MANUAL for share in shares):
+        await _ask_providers(tx, order, refund["id"], refund["cause_id"], shares, now)
+        await _set_state(tx, refund, "pending", refund["amount"], reply_to=reply_to)
+        return "pending"
+    await _resolve(tx, order, pending, "posted", now)
+    await _finish(tx, order, refund, refund["amount"], now)
+    return "posted"
+
+
+async def void_refund(tx: Tx, order: OpenOrder, refund: Row, *, now: datetime) -> None:
+    """Give held money free again: nobody was asked to send it."""
+    pending = await store.pending_transfers(tx, refund_id=refund["id"])
+    await _resolve(tx, order, pending, "voided", now)
+    await _set_state(tx, refund, "voided", refund["amount"], settled_at=now)
+
+
+async def settle_share(
+    tx: Tx, order: OpenOrder, *, refund_id: str, payment_id: str, posted: bool, now: datetime
+) -> None:
+    """Resolve the pending transfer of one payment by the provider's answer."""
+    pending = [
+        row
+        for row in await store.pending_transfers(tx, refund_id=refund_id)
+        if row["payment_id"] == payment_id
+    ]
+    await _resolve(tx, order, pending, "posted" if posted else "voided", now)
+
+
+async def finish_refund(
+    tx: Tx, order: OpenOrder, refund: Row, attempts: Sequence[Row], *, now: datetime
+) -> tuple[int, str | None]:
+    """All providers answered: (amount that went out, why not when none did).
+
+    Where one payment of a split was declined, what the others took is the refund.
+    """
+    amount = sum(row["amount"] for row in attempts if row["state"] == "posted")
+    if amount:
+        await _finish(tx, order, refund, amount, now)
+        return amount, None
+    why = next((row["last_error"] for row in attempts if row["last_error"]), None)
+    message = f"The payment provider declined the refund: {why or 'no reason given'}"
+    decline = {"code": "refund_declined", "kind": "not_allowed", "message": message}
+    await _set_state(tx, refund, "declined", refund["amount"], decline=decline, settled_at=now)
+    return 0, message
+
+
+async def _resolve(
+    tx: Tx, order: OpenOrder, pending: Sequence[Row], state: str, now: datetime
+) -> None:
+    await store.add_transfers(tx, rows=[_resolution(row, state, now) for row in pending])
+    posted = state == "posted"
+    await _move_payments(
+        tx,
+        [(row["payment_id"], row["amount"] if posted else 0, -row["amount"]) for row in pending],
+    )
+    amount = sum(row["amount"] for row in pending)
+    order.pending -= amount
+    order.posted += amount if posted else 0
+
+
+async def _finish(tx: Tx, order: OpenOrder, refund: Row, amount: int, now: datetime) -> None:
+    await _set_state(tx, refund, "posted", amount, settled_at=now)
+    _say_refunded(
+        order,
+        refund["id"],
+        amount,
+        refund["cause_kind"],
+        refund["cause_id"],
+        refund["no_notification"],
+    )
+
+
+async def _set_state(
+    tx: Tx,
+    refund: Row,
+    state: str,
+    amount: int,
+    *,
+    decline: Mapping[str, Any] | None = None,
+    reply_to: Mapping[str, Any] | None = None,
+    settled_at: datetime | None = None,
+) -> None:
+    await store.set_refund(
+        tx,
+        refund_id=refund["id"],
+        state=state,
+        amount=amount,
+        decline=decline,
+        reply_to=reply_to or refund["reply_to"],
+        settled_at=settled_at,
+    )

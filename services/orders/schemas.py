@@ -1,0 +1,330 @@
+"""What comes in over HTTP: the import document of orders, filters of the list, a refund by hand.
+
+Import records are strict: an unknown key is refused with its path, a number is a number. Money is
+integer minor units, rates are percent, times are ISO 8601 (without a zone: UTC).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from services.orders.domain import (
+    FULFILLMENT_STATUSES,
+    PAYMENT_STATUSES,
+    REFUND_REASONS,
+    STATUSES,
+)
+
+_UNITS_MAX = 10_000_000
+_MONEY_MAX = 10**15
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Id = Annotated[str, Field(min_length=1, max_length=255)]
+Words = Annotated[str, Field(max_length=20_000)]
+Units = Annotated[int, Field(ge=0, le=_UNITS_MAX)]
+Money = Annotated[int, Field(ge=0, le=_MONEY_MAX)]
+Rate = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Stamp = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
+Currency = Annotated[str, Field(pattern="^[A-Za-z]{3}$"), AfterValidator(str.lower)]
+Object = dict[str, Any]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ImportRegion(_Record):
+    """Where is sold: currency, tax, countries."""
+
+    id: Id | None = None
+    name: Words
+    currency_code: Currency
+    tax_rate: Rate
+    tax_code: Words | None = None
+    countries: list[Words] | None = None
+    includes_tax: bool | None = None
+
+
+class ImportSalesChannel(_Record):
+    """Through what is sold; its stock locations matter to inventory."""
+
+    id: Id | None = None
+    name: Words
+    stock_location_ids: list[Id] | None = None
+
+
+class ImportShippingOption(_Record):
+    """A way to send, or to send back, and its price."""
+
+    id: Id | None = None
+    name: Words
+    region_id: Id
+    amount: Money
+    is_return: bool
+    includes_tax: bool | None = None
+    data: Object | None = None
+
+
+class ImportCustomer(_Record):
+    """Who buys. A password is the gateway's business and not kept here."""
+
+    id: Id | None = None
+    email: Words
+    first_name: Words | None = None
+    last_name: Words | None = None
+    phone: Words | None = None
+    password: Words | None = None
+
+
+class ImportAddress(_Record):
+    """An address, every part optional."""
+
+    id: Id | None = None
+    first_name: Words | None = None
+    last_name: Words | None = None
+    phone: Words | None = None
+    company: Words | None = None
+    address_1: Words | None = None
+    address_2: Words | None = None
+    city: Words | None = None
+    country_code: Words | None = None
+    province: Words | None = None
+    postal_code: Words | None = None
+    metadata: Object | None = None
+
+
+class ImportTaxLine(_Record):
+    """One tax."""
+
+    id: Id | None = None
+    rate: Rate
+    code: Words | None = None
+    name: Words = "default"
+
+
+class ImportAdjustment(_Record):
+    """A piece of discount on a line, over all its units."""
+
+    id: Id | None = None
+    amount: Money
+    discount_id: Id | None = None
+    description: Words | None = None
+
+
+class ImportItem(_Record):
+    """An order line; quantities are taken as given."""
+
+    id: Id | None = None
+    variant_id: Id | None = None
+    title: Words
+    description: Words | None = None
+    thumbnail: Words | None = None
+    unit_price: Money
+    quantity: Annotated[int, Field(ge=1, le=_UNITS_MAX)]
+    fulfilled_quantity: Units | None = None
+    shipped_quantity: Units | None = None
+    returned_quantity: Units | None = None
+    delivered_at: Stamp | None = None
+    includes_tax: bool | None = None
+    allow_discounts: bool | None = None
+    is_giftcard: bool | None = None
+    tax_lines: list[ImportTaxLine] | None = None
+    adjustments: list[ImportAdjustment] | None = None
+    metadata: Object | None = None
+    uuid: Words | None = None
+    sku: Words | None = None
+    bundle_id: Words | None = None
+    product_options: list[Any] | None = None
+    measurement_unit: Any = None
+    packaging_unit: Any = None
+    quantity_splittable: bool | None = None
+    merchant_reference: Words | None = None
+    categories: list[Any] | None = None
+    final_sale: bool | None = None
+    serial_numbers: list[Words] | None = None
+    weight: int | float | None = None
+
+
+class ImportShippingMethod(_Record):
+    """How an order was sent, at what price."""
+
+    id: Id | None = None
+    shipping_option_id: Id | None = None
+    price: Money
+    data: Object | None = None
+    tax_lines: list[ImportTaxLine] | None = None
+
+
+class ImportPayment(_Record):
+    """Money of an order; only captured money can be refunded."""
+
+    id: Id | None = None
+    amount: Money
+    provider_id: Id
+    captured_at: Stamp | None = None
+    amount_refunded: Money | None = None
+
+
+class ImportFulfilledItem(_Record):
+    """Units of a line in a fulfillment."""
+
+    item_id: Id
+    quantity: Annotated[int, Field(ge=1, le=_UNITS_MAX)]
+
+
+class ImportFulfillment(_Record):
+    """Goods packed, and perhaps shipped."""
+
+    id: Id | None = None
+    items: list[ImportFulfilledItem]
+    location_id: Id | None = None
+    tracking_numbers: list[Words] | None = None
+    shipped_at: Stamp | None = None
+    canceled_at: Stamp | None = None
+
+
+class ImportDiscountRule(_Record):
+    """What a discount gives."""
+
+    id: Id | None = None
+    type: Words
+    value: int | float
+    allocation: Words | None = None
+
+
+class ImportDiscount(_Record):
+    """A discount that was used."""
+
+    id: Id | None = None
+    code: Words
+    rule: ImportDiscountRule | None = None
+
+
+class ImportOrder(_Record):
+    """An order as it is to be from now on; statuses and quantities are taken as given."""
+
+    id: Id | None = None
+    display_id: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    email: Words
+    customer_id: Id | None = None
+    region_id: Id
+    currency_code: Currency
+    tax_rate: Rate | None = None
+    status: Literal[STATUSES] = "pending"
+    payment_status: Literal[PAYMENT_STATUSES] = "not_paid"
+    fulfillment_status: Literal[FULFILLMENT_STATUSES] = "not_fulfilled"
+    sales_channel_id: Id | None = None
+    created_at: Stamp | None = None
+    no_notification: bool | None = None
+    metadata: Object | None = None
+    shipping_address: ImportAddress | None = None
+    billing_address: ImportAddress | None = None
+    items: list[ImportItem]
+    shipping_methods: list[ImportShippingMethod] | None = None
+    payments: list[ImportPayment] | None = None
+    fulfillments: list[ImportFulfillment] | None = None
+    discounts: list[ImportDiscount] | None = None
+    store: Words | None = None
+    customer_reference: Words | None = None
+    price_mode: Words | None = None
+
+
+ORDER_EXTRA = ("store", "customer_reference", "price_mode")
+ITEM_EXTRA = (
+    "uuid",
+    "sku",
+    "bundle_id",
+    "product_options",
+    "measurement_unit",
+    "packaging_unit",
+    "quantity_splittable",
+    "merchant_reference",
+    "categories",
+    "final_sale",
+    "serial_numbers",
+    "weight",
+)
+
+# The lists of a document that orders owns, in the order in which they are loaded.
+IMPORT_LISTS: dict[str, type[_Record]] = {
+    "regions": ImportRegion,
+    "sales_channels": ImportSalesChannel,
+    "shipping_options": ImportShippingOption,
+    "customers": ImportCustomer,
+    "orders": ImportOrder,
+}
+
+
+class ImportDocument(BaseModel):
+    """Lists of records; each is checked by itself, so that one bad record spoils no other."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    regions: list[Any] | None = None
+    sales_channels: list[Any] | None = None
+    shipping_options: list[Any] | None = None
+    customers: list[Any] | None = None
+    orders: list[Any] | None = None
+
+    def lists(self) -> dict[str, list[Any]]:
+        """The lists that were given, in the order in which they are loaded."""
+        return {name: getattr(self, name) or [] for name in IMPORT_LISTS}
+
+
+class RefundOrder(BaseModel):
+    """A refund by hand. ``amount`` is minor units."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"amount": 500, "reason": "discount", "note": "scratched"}},
+    )
+
+    amount: int
+    reason: str
+    note: str | None = None
+    no_notification: bool | None = None
+
+
+class OrderFilters(BaseModel):
+    """The list's query parameters; several values of one parameter mean any of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str | None = None
+    id: list[str] = []
+    status: list[str] = []
+    fulfillment_status: list[str] = []
+    payment_status: list[str] = []
+    display_id: list[int] = []
+    cart_id: str | None = None
+    customer_id: list[str] = []
+    email: list[str] = []
+    region_id: list[str] = []
+    currency_code: list[str] = []
+    tax_rate: float | None = None
+    sales_channel_id: list[str] = []
+    created_at_gt: datetime | None = None
+    created_at_gte: datetime | None = None
+    created_at_lt: datetime | None = None
+    created_at_lte: datetime | None = None
+    updated_at_gt: datetime | None = None
+    updated_at_gte: datetime | None = None
+    updated_at_lt: datetime | None = None
+    updated_at_lte: datetime | None = None
+    canceled_at_gt: datetime | None = None
+    canceled_at_gte: datetime | None = None
+    canceled_at_lt: datetime | None = None
+    canceled_at_lte: datetime | None = None
+    limit: Annotated[int, Field(ge=0, le=500)] = 50
+    offset: Annotated[int, Field(ge=0)] = 0
+    order: str = "-created_at"
+
+
+REASONS = ", ".join(REFUND_REASONS)

@@ -1,0 +1,818 @@
+"""The tables of orders and every statement that writes them.
+
+The order row is locked first, always: everything below it (lines, payments, remedies, refunds,
+transfers) then changes under that lock by guarded statements, one per kind of thing. What is read
+after the lock is therefore what is written upon, and CHECK constraints are the last net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from chassis.db import Instant, Json, Row, Serial, Tx, metadata
+from chassis.idempotency import idempotency_table
+from chassis.inbox import inbox_table
+from chassis.outbox import outbox_table
+from services.orders.refunds import (
+    PricedLine,
+    Share,
+    discount_of,
+    price_line,
+    share_of,
+    taxes_of,
+)
+from services.orders.remedies import HeldLine, Line
+
+METADATA = metadata()
+outbox_table(METADATA)
+inbox_table(METADATA)
+idempotency_table(METADATA)
+
+_Text = sa.Text()
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False, default=0)
+
+
+def _money(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, default=0)
+
+
+regions = sa.Table(
+    "regions",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("name", _Text, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("tax_rate", sa.Float, nullable=False),
+    sa.Column("tax_code", _Text),
+    sa.Column("countries", Json),
+    sa.Column("includes_tax", sa.Boolean, nullable=False, default=False),
+    sa.Column("content_hash", _Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+sales_channels = sa.Table(
+    "sales_channels",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("name", _Text, nullable=False),
+    sa.Column("stock_location_ids", Json),
+    sa.Column("content_hash", _Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+shipping_options = sa.Table(
+    "shipping_options",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("name", _Text, nullable=False),
+    sa.Column("region_id", _Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("is_return", sa.Boolean, nullable=False),
+    sa.Column("includes_tax", sa.Boolean, nullable=False, default=False),
+    sa.Column("data", Json),
+    sa.Column("content_hash", _Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+customers = sa.Table(
+    "customers",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("email", _Text, nullable=False, index=True),
+    sa.Column("first_name", _Text),
+    sa.Column("last_name", _Text),
+    sa.Column("phone", _Text),
+    sa.Column("search", _Text, nullable=False),
+    sa.Column("content_hash", _Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+orders = sa.Table(
+    "orders",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("display_id", sa.BigInteger, nullable=False, index=True),
+    sa.Column("status", _Text, nullable=False),
+    sa.Column("payment_status", _Text, nullable=False),
+    sa.Column("fulfillment_status", _Text, nullable=False),
+    sa.Column("email", _Text, nullable=False, index=True),
+    sa.Column("customer_id", _Text, index=True),
+    sa.Column("region_id", _Text, nullable=False),
+    sa.Column("sales_channel_id", _Text),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("tax_rate", sa.Float),
+    _money("paid"),
+    _money("captured"),
+    _money("refunded"),
+    _money("refund_pending"),
+    sa.Column("no_notification", sa.Boolean),
+    sa.Column("metadata", Json),
+    sa.Column("shipping_address", Json),
+    sa.Column("billing_address", Json),
+    sa.Column("shipping_methods", Json),
+    sa.Column("discounts", Json),
+    sa.Column("extra", Json),
+    sa.Column("search", _Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False, default=0),
+    sa.Column("content_hash", _Text, nullable=False),
+    sa.Column("canceled_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("refunded >= 0 AND refund_pending >= 0", name="refunds"),
+    sa.CheckConstraint("refunded + refund_pending <= captured", name="captured"),
+)
+sa.Index("ix_orders_created_at_id", orders.c.created_at, orders.c.id)
+
+order_lines = sa.Table(
+    "order_lines",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("variant_id", _Text),
+    sa.Column("title", _Text, nullable=False),
+    sa.Column("description", _Text),
+    sa.Column("thumbnail", _Text),
+    sa.Column("unit_price", sa.BigInteger, nullable=False),
+    sa.Column("quantity", sa.Integer, nullable=False),
+    _count("fulfilled_quantity"),
+    _count("shipped_quantity"),
+    _count("returned_quantity"),
+    _count("remedied_quantity"),
+    # Units that had come back before the order came here: no remedy of ours tells of them.
+    _count("returned_before"),
+    # What the returned units were worth, so that a line's refundable is one subtraction.
+    _money("returned_amount"),
+    sa.Column("delivered_at", Instant),
+    sa.Column("includes_tax", sa.Boolean, nullable=False, default=False),
+    sa.Column("allow_discounts", sa.Boolean, nullable=False, default=True),
+    sa.Column("is_giftcard", sa.Boolean, nullable=False, default=False),
+    sa.Column("tax_lines", Json),
+    sa.Column("adjustments", Json),
+    sa.Column("metadata", Json),
+    sa.Column("extra", Json),
+    sa.Index("ix_order_lines_order_id_position", "order_id", "position"),
+    sa.CheckConstraint(
+        "quantity > 0 AND fulfilled_quantity <= quantity"
+        " AND shipped_quantity <= fulfilled_quantity",
+        name="quantities",
+    ),
+    sa.CheckConstraint(
+        "returned_quantity >= 0 AND remedied_quantity >= 0"
+        " AND returned_quantity + remedied_quantity <= quantity",
+        name="remedies",
+    ),
+)
+
+payments = sa.Table(
+    "payments",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("provider_id", _Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    _money("amount_refunded"),
+    _money("refund_pending"),
+    # Refunded before the order came here: an import and an export agree on it.
+    _money("refunded_before"),
+    sa.Column("captured_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint(
+        "amount_refunded >= 0 AND refund_pending >= 0"
+        " AND amount_refunded + refund_pending <= amount",
+        name="refunds",
+    ),
+)
+
+fulfillments = sa.Table(
+    "fulfillments",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("items", Json),
+    sa.Column("location_id", _Text),
+    sa.Column("tracking_numbers", Json),
+    sa.Column("shipped_at", Instant),
+    sa.Column("canceled_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+remedies = sa.Table(
+    "remedies",
+    METADATA,
+    # The claim's or the return's own id. A release that comes first leaves its row here.
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("kind", _Text, nullable=False),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("state", _Text, nullable=False),
+    _money("amount"),
+    # An amount agreed at the request of a return; null = what the received units are worth.
+    sa.Column("given_amount", sa.BigInteger),
+    _money("shipping_cost"),
+    # The answer given to the hold: a repeat gets it again. Null for a release that came first.
+    sa.Column("answer", Json),
+    sa.Column("refusal", Json),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("kind IN ('claim', 'return')", name="kind"),
+    sa.CheckConstraint("state IN ('held', 'settled', 'released')", name="state"),
+)
+
+remedy_lines = sa.Table(
+    "remedy_lines",
+    METADATA,
+    sa.Column("remedy_id", _Text, primary_key=True),
+    sa.Column("line_id", _Text, primary_key=True),
+    sa.Column("quantity", sa.Integer, nullable=False),
+    _count("received_quantity"),
+    _money("goods"),
+    _money("discount"),
+    sa.Column("taxes", Json),
+    sa.Index("ix_remedy_lines_line_id", "line_id"),
+    sa.CheckConstraint("quantity > 0", name="quantity"),
+    sa.CheckConstraint("received_quantity >= 0 AND received_quantity <= quantity", name="received"),
+)
+
+receipts = sa.Table(
+    "receipts",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("return_id", _Text, nullable=False),
+    sa.Column("remedy_id", _Text, nullable=False),
+    sa.Column("state", _Text, nullable=False),
+    # Units under this receipt as they were booked: [{line_id, announced, unannounced, unbooked}].
+    sa.Column("arrivals", Json),
+    sa.Column("answer", Json),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("state IN ('refunding', 'settled')", name="state"),
+)
+
+refunds = sa.Table(
+    "refunds",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("cause_kind", _Text, nullable=False),
+    sa.Column("cause_id", _Text, nullable=False),
+    sa.Column("state", _Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("reason", _Text, nullable=False),
+    sa.Column("note", _Text),
+    sa.Column("no_notification", sa.Boolean, nullable=False, default=False),
+    sa.Column("decline", Json),
+    # Where the outcome is to be told, when it comes after the command was handled.
+    sa.Column("reply_to", Json),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("settled_at", Instant),
+    sa.UniqueConstraint("cause_kind", "cause_id"),
+    sa.CheckConstraint("amount > 0", name="amount"),
+    sa.CheckConstraint(
+        "state IN ('held', 'pending', 'posted', 'declined', 'voided')", name="state"
+    ),
+)
+
+refund_attempts = sa.Table(
+    "refund_attempts",
+    METADATA,
+    sa.Column("refund_id", _Text, primary_key=True),
+    sa.Column("payment_id", _Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("order_id", _Text, nullable=False),
+    sa.Column("provider_id", _Text, nullable=False),
+    # The provider's idempotency key: a function of the cause, never of the try.
+    sa.Column("provider_key", _Text, nullable=False, unique=True),
+    sa.Column("cause_id", _Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("state", _Text, nullable=False),
+    sa.Column("provider_ref", _Text, unique=True),
+    _count("tries"),
+    sa.Column("last_error", _Text),
+    sa.Column("next_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint(
+        "state IN ('pending', 'sent', 'unknown', 'posted', 'declined')", name="state"
+    ),
+    sa.Index(
+        "ix_refund_attempts_due",
+        "next_at",
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+    ),
+)
+
+# Append only. A row in state 'pending' is resolved by a later row that names it in pending_id.
+transfers = sa.Table(
+    "transfers",
+    METADATA,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("id", _Text, nullable=False, unique=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("kind", _Text, nullable=False),
+    sa.Column("debit_account", _Text, nullable=False),
+    sa.Column("credit_account", _Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("state", _Text, nullable=False),
+    sa.Column("pending_id", _Text, unique=True),
+    sa.Column("payment_id", _Text, nullable=False),
+    sa.Column("refund_id", _Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("amount > 0", name="amount"),
+    sa.CheckConstraint("kind IN ('capture', 'refund', 'refund_before')", name="kind"),
+    sa.CheckConstraint("state IN ('pending', 'posted', 'voided')", name="state"),
+    sa.CheckConstraint("debit_account <> credit_account", name="accounts"),
+)
+
+
+# ---------------------------------------------------------------------------------- orders
+
+
+async def lock_order(tx: Tx, *, order_id: str) -> Row | None:
+    """The order's row and its region's tax, locked until the end of the transaction; or None."""
+    return await tx.fetch_one(
+        "SELECT o.id, o.status, o.payment_status, o.fulfillment_status, o.currency_code,"
+        " o.tax_rate, o.paid, o.captured, o.refunded, o.refund_pending, o.version,"
+        " o.no_notification, o.customer_id, r.tax_rate AS region_tax_rate,"
+        " r.tax_code AS region_tax_code"
+        " FROM orders o LEFT JOIN regions r ON r.id = o.region_id"
+        " WHERE o.id = :order_id FOR UPDATE OF o",
+        order_id=order_id,
+    )
+
+
+async def save_order(
+    tx: Tx,
+    *,
+    order_id: str,
+    posted: int,
+    pending: int,
+    events: int,
+    payment_status: str,
+    fulfillment_status: str,
+    now: datetime,
+) -> bool:
+    """Book money and move the version by the number of events; False when money would not do."""
+    touched = await tx.execute(
+        "UPDATE orders SET refunded = refunded + :posted,"
+        " refund_pending = refund_pending + :pending, version = version + :events,"
+        " payment_status = :payment_status, fulfillment_status = :fulfillment_status,"
+        " updated_at = :now"
+        " WHERE id = :order_id AND refunded + :posted + refund_pending + :pending <= captured",
+        order_id=order_id,
+        posted=posted,
+        pending=pending,
+        events=events,
+        payment_status=payment_status,
+        fulfillment_status=fulfillment_status,
+        now=now,
+    )
+    return touched == 1
+
+
+async def captured_payments(tx: Tx, *, order_id: str) -> list[Row]:
+    """Captured payments in their order: id, provider_id, left_amount."""
+    return await tx.fetch(
+        "SELECT id, provider_id, amount - amount_refunded - refund_pending AS left_amount"
+        " FROM payments WHERE order_id = :order_id AND captured_at IS NOT NULL ORDER BY position",
+        order_id=order_id,
+    )
+
+
+async def shipping_option(tx: Tx, *, option_id: str) -> Row | None:
+    """A shipping option, or None."""
+    return await tx.fetch_one(
+        "SELECT id, name, amount, includes_tax, data FROM shipping_options WHERE id = :id",
+        id=option_id,
+    )
+
+
+# ---------------------------------------------------------------------------------- lines
+
+
+async def lines_with_remedies(tx: Tx, *, order_id: str, line_ids: Iterable[str]) -> list[Row]:
+    """Lines of the order, one row per live remedy on the line (its share), at least one each."""
+    return await tx.fetch(
+        "SELECT l.id, l.variant_id, l.title, l.quantity, l.unit_price, l.fulfilled_quantity,"
+        " l.shipped_quantity, l.returned_quantity, l.remedied_quantity, l.returned_before,"
+        " l.delivered_at, l.includes_tax, l.allow_discounts, l.tax_lines, l.adjustments,"
+        " rl.quantity AS taken_quantity, rl.goods, rl.discount, rl.taxes"
+        " FROM order_lines l LEFT JOIN remedy_lines rl ON rl.line_id = l.id"
+        " WHERE l.order_id = :order_id AND l.id IN :ids ORDER BY l.id",
+        order_id=order_id,
+        ids=list(line_ids),
+    )
+
+
+async def lines_elsewhere(tx: Tx, *, line_ids: Iterable[str]) -> list[str]:
+    """Which of these lines exist at all, on whatever order."""
+    rows = await tx.fetch("SELECT id FROM order_lines WHERE id IN :ids", ids=list(line_ids))
+    return [row["id"] for row in rows]
+
+
+def _changes(columns: Sequence[str], rows: int) -> str:
+    """``WITH d(id, ...) AS (VALUES ...)``: what one UPDATE changes on several rows."""
+    values = ", ".join(
+        "("
+        + ", ".join(
+            [f"CAST(:id{row} AS TEXT)"] + [f"CAST(:{column}{row} AS BIGINT)" for column in columns]
+        )
+        + ")"
+        for row in range(rows)
+    )
+    return f"WITH d(id, {', '.join(columns)}) AS (VALUES {values})"
+
+
+async def _change(tx: Tx, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], sql: str) -> int:
+    params = {
+        f"{name}{index}": value
+        for index, row in enumerate(rows)
+        for name, value in zip(("id", *columns), row, strict=True)
+    }
+    return await tx.execute(f"{_changes(columns, len(rows))} {sql}", **params)
+
+
+async def hold_units(tx: Tx, *, quantities: Mapping[str, int], limit: str) -> bool:
+    """Put units under a remedy; False (and a rollback is due) when some line has not so many.
+
+    ``limit`` is the column that bounds claimed or returned units: fulfilled_quantity or quantity.
+    """
+    rows = sorted(quantities.items())
+    touched = await _change(
+        tx,
+        ["units"],
+        rows,
+        "UPDATE order_lines SET remedied_quantity = remedied_quantity + d.units FROM d"
+        " WHERE order_lines.id = d.id"
+        f" AND returned_quantity + remedied_quantity + d.units <= {limit}",
+    )
+    return touched == len(rows)
+
+
+async def free_units(tx: Tx, *, quantities: Mapping[str, int]) -> bool:
+    """Give held units back."""
+    rows = sorted(quantities.items())
+    if not rows:
+        return True
+    touched = await _change(
+        tx,
+        ["units"],
+        rows,
+        "UPDATE order_lines SET remedied_quantity = remedied_quantity - d.units FROM d"
+        " WHERE order_lines.id = d.id AND remedied_quantity >= d.units",
+    )
+    return touched == len(rows)
+
+
+async def book_arrivals(tx: Tx, *, rows: Sequence[tuple[str, int, int, int]]) -> bool:
+    """Move units to *returned*: (line id, announced, unannounced, their worth) rows."""
+    touched = await _change(
+        tx,
+        ["announced", "unannounced", "worth"],
+        sorted(rows),
+        "UPDATE order_lines SET remedied_quantity = remedied_quantity - d.announced,"
+        " returned_quantity = returned_quantity + d.announced + d.unannounced,"
+        " returned_amount = returned_amount + d.worth FROM d"
+        " WHERE order_lines.id = d.id AND remedied_quantity >= d.announced"
+        " AND returned_quantity + remedied_quantity + d.unannounced <= quantity",
+    )
+    return touched == len(rows)
+
+
+async def unit_counts(tx: Tx, *, order_id: str) -> tuple[int, int]:
+    """(ordered, returned) units over the whole order."""
+    row = await tx.fetch_one(
+        "SELECT SUM(quantity) AS ordered, SUM(returned_quantity) AS returned"
+        " FROM order_lines WHERE order_id = :order_id",
+        order_id=order_id,
+    )
+    return (int(row["ordered"] or 0), int(row["returned"] or 0)) if row else (0, 0)
+
+
+# ---------------------------------------------------------------------------------- remedies
+
+
+async def remedy(tx: Tx, *, remedy_id: str) -> Row | None:
+    """A remedy, or None; read it after the order is locked."""
+    return await tx.fetch_one(
+        "SELECT id, kind, order_id, state, amount, given_amount, shipping_cost, answer, refusal"
+        " FROM remedies WHERE id = :id",
+        id=remedy_id,
+    )
+
+
+async def remedy_lines_of(tx: Tx, *, remedy_id: str) -> list[Row]:
+    """The live lines of a remedy with their frozen shares."""
+    return await tx.fetch(
+        "SELECT line_id, quantity, received_quantity, goods, discount, taxes FROM remedy_lines"
+        " WHERE remedy_id = :id ORDER BY line_id",
+        id=remedy_id,
+    )
+
+
+async def add_remedy(tx: Tx, *, row: Mapping[str, Any]) -> bool:
+    """Write a remedy; False when its id is already taken (a repeat, or a release came first)."""
+    return await tx.insert(remedies, [row], ignore_conflicts=True) == 1
+
+
+async def add_remedy_lines(tx: Tx, *, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the lines of a remedy."""
+    await tx.insert(remedy_lines, rows)
+
+
+async def replace_remedy_lines(
+    tx: Tx, *, remedy_id: str, line_ids: Iterable[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write these lines of a remedy anew; named lines without a row are gone."""
+    await tx.execute(
+        "DELETE FROM remedy_lines WHERE remedy_id = :id AND line_id IN :line_ids",
+        id=remedy_id,
+        line_ids=sorted(line_ids),
+    )
+    await tx.insert(remedy_lines, rows)
+
+
+async def set_remedy_state(tx: Tx, *, remedy_id: str, state: str, now: datetime) -> None:
+    """Move a live remedy to another state."""
+    await tx.execute(
+        "UPDATE remedies SET state = :state, updated_at = :now"
+        " WHERE id = :id AND state <> 'released'",
+        id=remedy_id,
+        state=state,
+        now=now,
+    )
+
+
+# ---------------------------------------------------------------------------------- receipts
+
+
+async def receipt(tx: Tx, *, receipt_id: str) -> Row | None:
+    """A settled or settling receipt, or None."""
+    return await tx.fetch_one(
+        "SELECT id, order_id, return_id, remedy_id, state, answer FROM receipts WHERE id = :id",
+        id=receipt_id,
+    )
+
+
+async def add_receipt(tx: Tx, *, row: Mapping[str, Any]) -> bool:
+    """Write a receipt; False when it is already there."""
+    return await tx.insert(receipts, [row], ignore_conflicts=True) == 1
+
+
+async def settle_receipt(tx: Tx, *, receipt_id: str, answer: Mapping[str, Any]) -> None:
+    """The money of a receipt is decided."""
+    await tx.execute(
+        "UPDATE receipts SET state = 'settled', answer = :answer WHERE id = :id",
+        id=receipt_id,
+        answer=answer,
+    )
+
+
+# ---------------------------------------------------------------------------------- refunds
+
+
+async def refund_of(tx: Tx, *, cause_kind: str, cause_id: str) -> Row | None:
+    """The one refund of a cause, or None; read it after the order is locked."""
+    return await tx.fetch_one(
+        "SELECT * FROM refunds WHERE cause_kind = :kind AND cause_id = :id",
+        kind=cause_kind,
+        id=cause_id,
+    )
+
+
+async def refund(tx: Tx, *, refund_id: str) -> Row | None:
+    """A refund by its id, or None."""
+    return await tx.fetch_one("SELECT * FROM refunds WHERE id = :id", id=refund_id)
+
+
+async def add_refund(tx: Tx, *, row: Mapping[str, Any]) -> None:
+    """Write a refund; the cause is unique, so a second one fails."""
+    await tx.insert(refunds, [row])
+
+
+async def set_refund(
+    tx: Tx,
+    *,
+    refund_id: str,
+    state: str,
+    amount: int,
+    decline: Mapping[str, Any] | None,
+    reply_to: Mapping[str, Any] | None,
+    settled_at: datetime | None,
+) -> None:
+    """Move a refund on."""
+    await tx.execute(
+        "UPDATE refunds SET state = :state, amount = :amount, decline = :decline,"
+        " reply_to = :reply_to, settled_at = :settled_at WHERE id = :id",
+        id=refund_id,
+        state=state,
+        amount=amount,
+        decline=decline,
+        reply_to=reply_to,
+        settled_at=settled_at,
+    )
+
+
+async def add_transfers(tx: Tx, *, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append to the money ledger."""
+    await tx.insert(transfers, rows)
+
+
+async def pending_transfers(tx: Tx, *, refund_id: str) -> list[Row]:
+    """The pending transfers of a refund that nothing has resolved yet."""
+    return await tx.fetch(
+        "SELECT t.* FROM transfers t WHERE t.refund_id = :id AND t.state = 'pending'"
+        " AND NOT EXISTS (SELECT 1 FROM transfers s WHERE s.pending_id = t.id)"
+        " ORDER BY t.seq",
+        id=refund_id,
+    )
+
+
+async def move_payments(tx: Tx, *, rows: Sequence[tuple[str, int, int]]) -> bool:
+    """Book (payment id, posted, pending) deltas on payments; False if one has too little."""
+    touched = await _change(
+        tx,
+        ["posted", "pending"],
+        sorted(rows),
+        "UPDATE payments SET amount_refunded = amount_refunded + d.posted,"
+        " refund_pending = refund_pending + d.pending FROM d WHERE payments.id = d.id"
+        " AND amount_refunded + d.posted + refund_pending + d.pending <= amount",
+    )
+    return touched == len(rows)
+
+
+# ---------------------------------------------------------------------------------- attempts
+
+
+async def add_attempts(tx: Tx, *, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One attempt per payment share; the provider's key is unique for ever."""
+    await tx.insert(refund_attempts, rows)
+
+
+async def take_due_attempts(
+    tx: Tx, *, now: datetime, lease_until: datetime, limit: int
+) -> list[Row]:
+    """Mark due attempts as sent and return them as they were before.
+
+    Who dies after this is not lost: at ``lease_until`` the attempt is due again.
+    """
+    rows = await tx.fetch(
+        "SELECT * FROM refund_attempts WHERE next_at <= :now"
+        " ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        now=now,
+        limit=limit,
+    )
+    for row in rows:
+        await tx.execute(
+            "UPDATE refund_attempts SET state = 'sent', tries = tries + 1,"
+            " next_at = :lease_until, updated_at = :now"
+            " WHERE refund_id = :refund_id AND payment_id = :payment_id",
+            refund_id=row["refund_id"],
+            payment_id=row["payment_id"],
+            lease_until=lease_until,
+            now=now,
+        )
+    return rows
+
+
+async def settle_attempt(
+    tx: Tx,
+    *,
+    refund_id: str,
+    payment_id: str,
+    state: str,
+    provider_ref: str | None,
+    error: str | None,
+    next_at: datetime | None,
+    now: datetime,
+) -> bool:
+    """Record what a try brought; False when the attempt was decided before."""
+    touched = await tx.execute(
+        "UPDATE refund_attempts SET state = :state, provider_ref = :provider_ref,"
+        " last_error = :error, next_at = :next_at, updated_at = :now"
+        " WHERE refund_id = :refund_id AND payment_id = :payment_id"
+        " AND state IN ('sent', 'unknown')",
+        refund_id=refund_id,
+        payment_id=payment_id,
+        state=state,
+        provider_ref=provider_ref,
+        error=error,
+        next_at=next_at,
+        now=now,
+    )
+    return touched == 1
+
+
+async def attempts_of(tx: Tx, *, refund_id: str) -> list[Row]:
+    """All attempts of a refund in the order of the split."""
+    return await tx.fetch(
+        "SELECT * FROM refund_attempts WHERE refund_id = :id ORDER BY position", id=refund_id
+    )
+
+
+# ---------------------------------------------------------------------------------- rows as values
+
+
+def priced(*, row: Row, order_tax_rate: float | None) -> PricedLine:
+    """A line's row, taken apart for the arithmetic."""
+    return price_line(
+        line_id=row["id"],
+        unit_price=row["unit_price"],
+        quantity=row["quantity"],
+        taxes=taxes_of(
+            order_tax_rate=order_tax_rate,
+            tax_lines=[(tax["rate"], tax["name"]) for tax in row["tax_lines"] or ()],
+        ),
+        includes_tax=row["includes_tax"],
+        discount=discount_of(
+            adjustments=[
+                (adjustment["amount"], adjustment.get("discount_id"))
+                for adjustment in row["adjustments"] or ()
+            ],
+            allow_discounts=row["allow_discounts"],
+        ),
+    )
+
+
+def share(*, row: Row, quantity: str = "quantity") -> Share:
+    """The share in a row of ``remedy_lines``; ``quantity`` names the column of its units."""
+    return Share(
+        quantity=row[quantity],
+        goods=row["goods"],
+        discount=row["discount"],
+        taxes=tuple(row["taxes"] or ()),
+    )
+
+
+def lines(*, rows: Iterable[Row], order_tax_rate: float | None) -> dict[str, Line]:
+    """The rows of ``lines_with_remedies`` as lines, by id."""
+    found: dict[str, Line] = {}
+    for row in rows:
+        line = found.get(row["id"]) or _line(row, order_tax_rate)
+        if row["taken_quantity"] is not None:
+            taken = (*line.taken, share(row=row, quantity="taken_quantity"))
+            line = replace(line, taken=taken)
+        found[row["id"]] = line
+    return found
+
+
+def _line(row: Row, order_tax_rate: float | None) -> Line:
+    whole = priced(row=row, order_tax_rate=order_tax_rate)
+    before: int = row["returned_before"]
+    taken = (share_of(line=whole, remaining=whole.paid, quantity=before),) if before else ()
+    delivered_at = row["delivered_at"]
+    return Line(
+        line_id=row["id"],
+        variant_id=row["variant_id"],
+        title=row["title"],
+        quantity=row["quantity"],
+        unit_price=row["unit_price"],
+        fulfilled_quantity=row["fulfilled_quantity"],
+        shipped_quantity=row["shipped_quantity"],
+        returned_quantity=row["returned_quantity"],
+        remedied_quantity=row["remedied_quantity"],
+        delivered_at=delivered_at.isoformat() if delivered_at else None,
+        priced=whole,
+        taken=taken,
+    )
+
+
+def held_lines(*, rows: Iterable[Row]) -> dict[str, HeldLine]:
+    """The rows of ``remedy_lines_of`` as held lines, by line id."""
+    return {
+        row["line_id"]: HeldLine(
+            line_id=row["line_id"], share=share(row=row), received=row["received_quantity"]
+        )
+        for row in rows
+    }
+
+
+def remedy_line_row(*, remedy_id: str, line_id: str, share: Share, received: int = 0) -> Row:
+    """A row of ``remedy_lines``."""
+    return {
+        "remedy_id": remedy_id,
+        "line_id": line_id,
+        "quantity": share.quantity,
+        "received_quantity": received,
+        "goods": share.goods,
+        "discount": share.discount,
+        "taxes": list(share.taxes),
+    }

@@ -1,0 +1,38 @@
+"""Where returns is put together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from chassis import saga_log
+from chassis.auth import Verifier
+from chassis.db import Database, Tx
+from chassis.loops import Loop
+from chassis.messaging import Bus
+from chassis.service import Service
+from services.returns import api, consumers, operations, store
+from services.returns.settings import Settings
+
+
+def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) -> Service:
+    """The service on a given database and bus."""
+    database.serve("returns", store.METADATA)
+
+    async def expire_one(tx: Tx, saga_id: str, now: datetime) -> None:
+        await operations.expire_saga(tx, saga_id=saga_id, now=now)
+
+    async def wake_due() -> bool:
+        return await saga_log.wake_due(database, expire_one)
+
+    service = Service(
+        "returns",
+        database=database,
+        bus=bus,
+        verifier=verifier,
+        routers=[api.router],
+        subscriptions=consumers.SUBSCRIPTIONS,
+        loops=[Loop("returns.timers", wake_due, idle_s=1.0)],
+        verify_sender=settings.bus_verify_sender,
+    )
+    service.app.state.settings = settings
+    return service

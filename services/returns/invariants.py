@@ -1,0 +1,142 @@
+"""What must always be true of returns, as queries that find the exceptions, and the rows with
+which other services' books are compared."""
+
+from __future__ import annotations
+
+from chassis.db import Row, Tx
+
+_RECEIVED_IS_WHAT_RECEIPTS_SAY = """
+SELECT return_items.return_id AS id, return_items.line_id AS line_id,
+       return_items.received_quantity AS received_quantity, COALESCE(came.quantity, 0) AS came
+FROM return_items
+LEFT JOIN (
+    SELECT receipts.return_id AS return_id, receipt_lines.line_id AS line_id,
+           SUM(receipt_lines.quantity) AS quantity
+    FROM receipt_lines JOIN receipts ON receipts.id = receipt_lines.receipt_id
+    WHERE receipts.state = 'settled'
+    GROUP BY receipts.return_id, receipt_lines.line_id
+) AS came ON came.return_id = return_items.return_id AND came.line_id = return_items.line_id
+WHERE return_items.received_quantity <> COALESCE(came.quantity, 0)
+   OR return_items.received_quantity > return_items.requested_quantity
+"""
+_RECEIVED_MEANS_ALL = """
+SELECT returns.id AS id FROM returns
+WHERE returns.state = 'received' AND EXISTS (
+    SELECT 1 FROM return_items WHERE return_items.return_id = returns.id
+    AND return_items.received_quantity < return_items.requested_quantity)
+"""
+_CANCELED_MEANS_NONE = """
+SELECT returns.id AS id FROM returns
+WHERE returns.state IN ('canceled', 'refused') AND EXISTS (
+    SELECT 1 FROM return_items WHERE return_items.return_id = returns.id
+    AND return_items.received_quantity > 0)
+"""
+_LOCK_WITHOUT_SAGA = """
+SELECT returns.id AS id, returns.state AS state FROM returns
+WHERE returns.state IN ('opening', 'receiving', 'canceling') AND NOT EXISTS (
+    SELECT 1 FROM sagas WHERE sagas.subject_id = returns.id
+    AND sagas.direction IN ('forward', 'back'))
+"""
+_RECEIPT_IN_FLIGHT = """
+SELECT returns.id AS id, returns.receipt_id AS receipt_id FROM returns
+LEFT JOIN receipts ON receipts.return_id = returns.id AND receipts.state = 'receiving'
+WHERE (returns.state = 'receiving') <> (receipts.id IS NOT NULL)
+   OR COALESCE(returns.receipt_id, '') <> COALESCE(receipts.id, '')
+"""
+_MONEY = """
+SELECT returns.id AS id, returns.refunded_amount AS refunded_amount,
+       SUM(receipts.refund_amount) AS paid
+FROM returns JOIN receipts ON receipts.return_id = returns.id
+GROUP BY returns.id, returns.refunded_amount
+HAVING SUM(receipts.refund_amount) <> returns.refunded_amount
+"""
+_VERSION_GAPS = """
+SELECT returns.id AS id, returns.version AS version, COUNT(outbox.id) AS said,
+       MAX(outbox.aggregateversion) AS last
+FROM returns
+LEFT JOIN outbox ON outbox.aggregatetype = 'return' AND outbox.aggregateid = returns.id
+    AND outbox.aggregateversion IS NOT NULL
+GROUP BY returns.id, returns.version
+HAVING COUNT(outbox.id) <> returns.version OR COALESCE(MAX(outbox.aggregateversion), 0) <> returns.version
+"""  # noqa: E501
+
+_CHECKS = (
+    ("I5", _RECEIVED_IS_WHAT_RECEIPTS_SAY, "line {line_id} shows {received_quantity}, came {came}"),
+    ("I5", _RECEIVED_MEANS_ALL, "received, but units are missing"),
+    ("I5", _CANCELED_MEANS_NONE, "canceled or refused, but units came"),
+    ("I6", _LOCK_WITHOUT_SAGA, "in state {state}, but no saga is under way"),
+    ("I6", _RECEIPT_IN_FLIGHT, "the receipt in flight is not the one the return names"),
+    ("I9", _MONEY, "shows {refunded_amount} as refunded, its receipts paid {paid}"),
+    ("I10", _VERSION_GAPS, "version {version}, but {said} events were said, the last is {last}"),
+)
+
+
+async def findings(tx: Tx) -> list[Row]:
+    """What is wrong in this database alone: [{invariant, id, message}]."""
+    return [
+        {"invariant": invariant, "id": row["id"], "message": message.format(**row)}
+        for invariant, sql, message in _CHECKS
+        for row in await tx.fetch(sql)
+    ]
+
+
+async def unsettled(tx: Tx) -> list[Row]:
+    """What must not be there at rest: sagas under way, [{invariant, id, message}]."""
+    rows = await tx.fetch(
+        "SELECT id, kind, subject_id, direction FROM sagas"
+        " WHERE direction IN ('forward', 'back') ORDER BY created_at, id"
+    )
+    return [
+        {
+            "invariant": "I6",
+            "id": row["id"],
+            "message": f"{row['kind']} of {row['subject_id']} is under way ({row['direction']})",
+        }
+        for row in rows
+    ]
+
+
+async def returns(tx: Tx) -> list[Row]:
+    """Every return as the others should know it: id, order_id, claim_id, state, status,
+    refund_amount, refunded_amount.
+
+    Orders holds its units while the state is not opening, canceled or refused; those of a return
+    with a ``claim_id`` are held under the claim.
+    """
+    return await tx.fetch(
+        "SELECT id, order_id, claim_id, state, status, refund_amount, refunded_amount FROM returns"
+        " ORDER BY id"
+    )
+
+
+async def returned_units(tx: Tx) -> list[Row]:
+    """Units per return and order line: return_id, line_id, requested_quantity,
+    received_quantity."""
+    return await tx.fetch(
+        "SELECT return_id, line_id, requested_quantity, received_quantity FROM return_items"
+        " ORDER BY return_id, line_id"
+    )
+
+
+async def receipts(tx: Tx) -> list[Row]:
+    """Lines of settled receipts: receipt_id, return_id, line_no, line_id, variant_id, quantity.
+
+    Inventory has one movement for each that has a managed variant.
+    """
+    return await tx.fetch(
+        "SELECT receipt_lines.receipt_id AS receipt_id, receipts.return_id AS return_id,"
+        " receipt_lines.line_no AS line_no, receipt_lines.line_id AS line_id,"
+        " receipt_lines.variant_id AS variant_id, receipt_lines.quantity AS quantity"
+        " FROM receipt_lines JOIN receipts ON receipts.id = receipt_lines.receipt_id"
+        " WHERE receipts.state = 'settled'"
+        " ORDER BY receipt_lines.receipt_id, receipt_lines.line_no"
+    )
+
+
+async def refunds(tx: Tx) -> list[Row]:
+    """Settled receipts and the money they say went out: receipt_id, return_id, refund_id,
+    refund_amount."""
+    return await tx.fetch(
+        "SELECT id AS receipt_id, return_id, refund_id, refund_amount FROM receipts"
+        " WHERE state = 'settled' ORDER BY id"
+    )

@@ -1,0 +1,622 @@
+"""What can be done with returns: load, decide, save, and say so, in the caller's transaction.
+
+The waiting doors are woken by the id they wait for: the return's for requests and cancellations,
+the receipt's for receipts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from chassis import idempotency, outbox, saga_log
+from chassis.db import Tx
+from chassis.errors import Forbidden, Invalid, Refusal
+from chassis.values import derived_id, new_id
+from contracts.base import LineSnapshot
+from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected
+from contracts.orders import (
+    ReturnHoldPlaced,
+    ReturnHoldRejected,
+    ReturnHoldReleased,
+    ReturnReceiptSettled,
+)
+from contracts.returns import (
+    CheckClaimReturn,
+    ClaimReturnChecked,
+    ClaimReturnOpened,
+    OpenClaimReturn,
+    ReturnCanceled,
+    ReturnReceived,
+    ReturnRequested,
+)
+from services.returns import domain, store
+from services.returns.domain import Facts, Item, Reason, Return, State
+from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, TABLES
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, under which idempotency key (None: not asked to remember) and for which request."""
+
+    id: str
+    customer_id: str | None = None
+    is_customer: bool = False
+    key: str | None = None
+    fingerprint: str = ""
+
+
+async def _joined(tx: Tx, caller: Caller, subject_id: str) -> str | None:
+    """What the caller's key already stands for; None when the work is ours to do."""
+    if caller.key is None:
+        return None
+    return await idempotency.claim_key(
+        tx,
+        principal=caller.id,
+        key=caller.key,
+        fingerprint=caller.fingerprint,
+        subject_id=subject_id,
+    )
+
+
+async def _known(tx: Tx, return_id: str) -> Return:
+    return_ = await store.return_for_update(tx, return_id)
+    if return_ is None:
+        raise domain.ReturnNotFound(return_id)
+    return return_
+
+
+async def _say(
+    tx: Tx, return_: Return, event: type[ReturnRequested | ReturnReceived | ReturnCanceled]
+) -> Return:
+    """Tell the outside what became of the return; the return with its next version."""
+    told = replace(return_, version=return_.version + 1)
+    message = event(
+        id=told.order_id,
+        return_id=told.id,
+        claim_id=told.claim_id,
+        status=str(told.status),
+        refund_amount=told.refund_amount,
+        no_notification=bool(told.no_notification),
+    )
+    await outbox.put(tx, message, about=f"return/{told.id}", version=told.version)
+    return told
+
+
+# ---- request ------------------------------------------------------------------------------------
+
+
+async def request_return(
+    tx: Tx,
+    *,
+    caller: Caller,
+    order_id: str,
+    items: Sequence[Item],
+    return_shipping: Mapping[str, Any] | None = None,
+    refund: int | None = None,
+    receive_now: bool = False,
+    location_id: str | None = None,
+    no_notification: bool | None = None,
+    policy_binds: bool = False,
+    customer_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    now: datetime,
+) -> str:
+    """Accept the request of a return and ask orders to hold its units; the id of the return.
+
+    A repeat under the same key gives the id of the first. ``receive_now`` goes on to a receipt of
+    everything as soon as the units are held. ``policy_binds``: the return policy may refuse.
+
+    Raises the refusals of `domain.merged`, NothingToReturn, ReasonUnknown, ReasonIsCategory,
+    KeyReused, and Forbidden for a customer who fixes a refund or receives goods.
+    """
+    if caller.is_customer and (refund is not None or receive_now or location_id is not None):
+        raise Forbidden("forbidden", "A customer cannot fix a refund or receive goods.")
+    return_id = new_id("ret")
+    first = await _joined(tx, caller, return_id)
+    if first is not None:
+        return first
+    return_ = domain.request(
+        return_id=return_id,
+        order_id=order_id,
+        items=items,
+        refund=refund,
+        location_id=location_id,
+        no_notification=no_notification,
+        policy_binds=policy_binds,
+        receive_now=receive_now,
+    )
+    await _check_reasons(tx, return_)
+    await store.insert_return(
+        tx,
+        return_,
+        number=domain.return_number(return_id=return_id),
+        customer_id=caller.customer_id if caller.is_customer else customer_id,
+        requested_by=caller.id,
+        idempotency_key=caller.key,
+        metadata=metadata,
+        now=now,
+    )
+    await saga_log.begin(
+        tx,
+        RETURN_REQUEST,
+        saga_id=return_id,
+        subject_id=return_id,
+        facts={
+            "return_id": return_id,
+            "order_id": order_id,
+            "lines": [
+                {"line_id": line.line_id, "quantity": line.requested_quantity}
+                for line in return_.lines
+            ],
+            "refund": return_.refund_given,
+            "return_shipping": None if return_shipping is None else dict(return_shipping),
+        },
+        now=now,
+    )
+    return return_id
+
+
+async def _check_reasons(tx: Tx, return_: Return) -> None:
+    wanted = sorted({line.reason_id for line in return_.lines if line.reason_id})
+    if not wanted:
+        return
+    known = await store.reasons_in_use(tx, wanted)
+    for reason_id in wanted:
+        if reason_id not in known:
+            raise domain.ReasonUnknown(reason_id)
+        if known[reason_id]:
+            raise domain.ReasonIsCategory(reason_id)
+
+
+async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) -> None:
+    """Orders holds the units. The policy decides on the facts that came with the answer; when it
+    binds and says no, the units are released while the caller already reads why."""
+    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    if saga is None:
+        return
+    return_ = await _known(tx, reply.return_id)
+    facts = _facts(reply.lines)
+    asked = {line.line_id for line in return_.lines}
+    found = domain.policy_findings(facts=[fact for fact in facts if fact.line_id in asked], now=now)
+    if found and return_.policy_binds:
+        refusal = _told(found[0])
+        await saga_log.turn_back(tx, RETURN_REQUEST, saga, by="policy", refusal=refusal, now=now)
+        await _refuse_request(tx, return_, refusal, now)
+        return
+    await store.save_agreement(
+        tx,
+        return_id=return_.id,
+        currency_code=reply.currency_code,
+        explanation=[part.model_dump(mode="json") for part in reply.explanation],
+        facts=facts,
+        shipping=_quoted(reply),
+        policy_findings=[_told(refusal) for refusal in found],
+    )
+    agreed = domain.agree(
+        return_,
+        amount=reply.amount,
+        facts=facts,
+        no_notification=reply.no_notification,
+        now=now,
+    )
+    agreed = await _say(tx, agreed, ReturnRequested)
+    if agreed.receive_now:
+        agreed = await _start_receipt(
+            tx,
+            agreed,
+            receipt_id=first_receipt_id(return_id=agreed.id),
+            items=domain.all_missing(agreed),
+            location_id=agreed.location_id,
+            refund=None,
+            received_by=None,
+            now=now,
+        )
+    await store.save_return(tx, agreed, now=now)
+    tx.wake(agreed.id)
+
+
+async def refuse_request(tx: Tx, *, reply: ReturnHoldRejected, now: datetime) -> None:
+    """Orders holds nothing, so there is no return."""
+    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    if saga is not None:
+        refusal = {"code": reply.code, "kind": reply.kind, "message": reply.message}
+        await _refuse_request(tx, await _known(tx, reply.return_id), refusal, now)
+
+
+async def _refuse_request(
+    tx: Tx, return_: Return, refusal: Mapping[str, Any], now: datetime
+) -> None:
+    await store.save_return(tx, domain.move(return_, action=domain.Action.REFUSE), now=now)
+    await store.save_refusal(tx, return_id=return_.id, refusal=refusal)
+    tx.wake(return_.id)
+
+
+def first_receipt_id(*, return_id: str) -> str:
+    """The receipt of a return that is received at once."""
+    return derived_id("rcpt", return_id)
+
+
+def _facts(lines: Iterable[LineSnapshot]) -> list[Facts]:
+    return [
+        Facts(line.line_id, line.variant_id, line.title, line.unit_price, line.delivered_at)
+        for line in lines
+    ]
+
+
+def _quoted(reply: ReturnHoldPlaced | OpenClaimReturn) -> dict[str, Any] | None:
+    quote = reply.return_shipping if isinstance(reply, ReturnHoldPlaced) else reply.shipping
+    return None if quote is None else quote.model_dump(mode="json")
+
+
+def _told(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "code": refusal.code,
+        "kind": refusal.kind,
+        "message": refusal.message,
+        **refusal.facts,
+    }
+
+
+# ---- the return of a claim ----------------------------------------------------------------------
+
+
+async def open_claim_return(tx: Tx, *, command: OpenClaimReturn, now: datetime) -> None:
+    """The goods of a claim come back. The units live under the claim's remedy, so nobody is asked;
+    a claim has one return, and a repeat answers the same again."""
+    there = await store.return_of_claim(tx, command.claim_id)
+    return_id = there["id"] if there else command.return_id
+    if there is None:
+        await _insert_claim_return(tx, command, now)
+    reply = ClaimReturnOpened(claim_id=command.claim_id, return_id=return_id)
+    await outbox.put(tx, reply, about=f"claim/{command.claim_id}")
+
+
+async def _insert_claim_return(tx: Tx, command: OpenClaimReturn, now: datetime) -> None:
+    facts = _facts(command.lines)
+    return_ = domain.open_for_claim(
+        return_id=command.return_id,
+        claim_id=command.claim_id,
+        order_id=command.order_id,
+        items=[Item(item.line_id, item.quantity, note=item.note) for item in command.items],
+        facts=facts,
+        refund_amount=command.refund_amount,
+        location_id=command.location_id,
+        no_notification=command.no_notification,
+        now=now,
+    )
+    return_ = await _say(tx, return_, ReturnRequested)
+    await store.insert_return(
+        tx,
+        return_,
+        number=domain.return_number(return_id=return_.id),
+        customer_id=None,
+        requested_by=None,
+        idempotency_key=None,
+        metadata=None,
+        now=now,
+    )
+    await store.save_agreement(
+        tx,
+        return_id=return_.id,
+        currency_code=None,
+        explanation=[],
+        facts=facts,
+        shipping=_quoted(command),
+        policy_findings=[],
+    )
+
+
+async def check_claim_return(tx: Tx, *, command: CheckClaimReturn) -> None:
+    """Tell claims how the return of a claim stands."""
+    there = await store.return_of_claim(tx, command.claim_id) or {}
+    reply = ClaimReturnChecked(
+        claim_id=command.claim_id, return_id=there.get("id"), status=there.get("status")
+    )
+    await outbox.put(tx, reply, about=f"claim/{command.claim_id}")
+
+
+# ---- receipt ------------------------------------------------------------------------------------
+
+
+async def receive_return(
+    tx: Tx,
+    *,
+    caller: Caller,
+    return_id: str,
+    items: Sequence[Item],
+    refund: int | None = None,
+    location_id: str | None = None,
+    now: datetime,
+) -> str:
+    """Goods of a return arrived: book stock, then units and money; the id of the receipt.
+
+    Without any units nothing is booked. Raises ReturnNotFound, ReturnBusy (another receipt is
+    under way), AlreadyReceived, ReceiptOfCanceled, ForeignLine, TooManyReceived, KeyReused.
+    """
+    receipt_id = new_id("rcpt")
+    first = await _joined(tx, caller, receipt_id)
+    if first is not None:
+        return first
+    return_ = await _known(tx, return_id)
+    after = await _start_receipt(
+        tx,
+        return_,
+        receipt_id=receipt_id,
+        items=items,
+        location_id=location_id or return_.location_id,
+        refund=refund,
+        received_by=caller.id,
+        now=now,
+    )
+    if after != return_:
+        await store.save_return(tx, after, now=now)
+    return receipt_id
+
+
+async def _start_receipt(
+    tx: Tx,
+    return_: Return,
+    *,
+    receipt_id: str,
+    items: Sequence[Item],
+    location_id: str | None,
+    refund: int | None,
+    received_by: str | None,
+    now: datetime,
+) -> Return:
+    """The return with a receipt in flight; the caller saves it."""
+    receiving, lines = domain.start_receipt(return_, receipt_id=receipt_id, items=items)
+    if not lines:
+        return return_
+    asked = domain.refund_of_receipt(return_, lines=lines, refund=refund)
+    await store.insert_receipt(
+        tx,
+        receipt_id=receipt_id,
+        return_id=return_.id,
+        lines=lines,
+        location_id=location_id,
+        refund_given=asked,
+        received_by=received_by,
+        now=now,
+    )
+    await saga_log.begin(
+        tx,
+        RETURN_RECEIPT,
+        saga_id=receipt_id,
+        subject_id=return_.id,
+        facts={
+            "receipt_id": receipt_id,
+            "return_id": return_.id,
+            "claim_id": return_.claim_id,
+            "order_id": return_.order_id,
+            "location_id": location_id,
+            "refund": asked,
+            "lines": [asdict(line) for line in lines],
+        },
+        now=now,
+    )
+    return receiving
+
+
+async def continue_receipt(tx: Tx, *, reply: ReceiptStockReceived, now: datetime) -> None:
+    """The stock of a receipt is booked: its units and its money come next."""
+    await saga_log.advance(tx, TABLES, reply, now=now)
+
+
+async def refuse_receipt(tx: Tx, *, reply: ReceiptStockRejected, now: datetime) -> None:
+    """The stock cannot be booked there: the return is as it was, and can be received elsewhere."""
+    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    if saga is None:
+        return
+    return_ = domain.put_back(await _known(tx, reply.return_id))
+    await store.refuse_receipt(
+        tx,
+        receipt_id=reply.receipt_id,
+        refusal={"code": reply.code, "kind": reply.kind, "message": reply.message},
+        now=now,
+    )
+    await store.save_return(tx, return_, now=now)
+    _wake_receipt(tx, return_id=return_.id, receipt_id=reply.receipt_id)
+
+
+async def settle_receipt(tx: Tx, *, reply: ReturnReceiptSettled, now: datetime) -> None:
+    """Units and money of a receipt are booked: the return is received, or needs somebody's eye."""
+    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    if saga is None:
+        return
+    return_ = await _known(tx, reply.return_id)
+    lines = await store.receipt_arrivals(tx, reply.receipt_id)
+    counted = await store.count_arrivals(tx, return_id=return_.id, receipt_id=reply.receipt_id)
+    if counted != len(lines):
+        raise domain.Impossible(f"receipt {reply.receipt_id} does not fit its return")
+    blocked = {"code": reply.code, "kind": "not_allowed", "message": reply.message}
+    await store.settle_receipt(
+        tx,
+        receipt_id=reply.receipt_id,
+        refund_id=reply.refund_id,
+        refund_amount=reply.refund_amount,
+        explanation=[part.model_dump(mode="json") for part in reply.explanation],
+        action_required=reply.action_required,
+        refusal=blocked if reply.action_required else None,
+        now=now,
+    )
+    settled = domain.settle(
+        return_,
+        lines=lines,
+        refund_amount=reply.refund_amount,
+        action_required=reply.action_required,
+        now=now,
+    )
+    settled = await _say(tx, settled, ReturnReceived)
+    await store.save_return(tx, settled, now=now)
+    _wake_receipt(tx, return_id=return_.id, receipt_id=reply.receipt_id)
+
+
+def _wake_receipt(tx: Tx, *, return_id: str, receipt_id: str) -> None:
+    """Also the return: who asked to receive it at once waits for that."""
+    tx.wake(receipt_id)
+    tx.wake(return_id)
+
+
+# ---- cancel -------------------------------------------------------------------------------------
+
+
+async def cancel_return(tx: Tx, *, return_id: str, now: datetime) -> None:
+    """The goods will not come. Again is no change, and while the first is under way it joins.
+
+    Raises ReturnNotFound, CancelOfReceived, ReturnBusy (a receipt is under way).
+    """
+    return_ = await _known(tx, return_id)
+    after = domain.start_cancel(return_)
+    if after.state is return_.state:
+        return
+    if after.claim_id is not None:
+        await _finish_cancel(tx, after, now)
+        return
+    await store.save_return(tx, after, now=now)
+    await saga_log.begin(
+        tx,
+        RETURN_CANCEL,
+        saga_id=derived_id("rcan", return_id),
+        subject_id=return_id,
+        facts={"return_id": return_id, "order_id": return_.order_id},
+        now=now,
+    )
+
+
+async def _finish_cancel(tx: Tx, return_: Return, now: datetime) -> None:
+    canceled = await _say(tx, domain.finish_cancel(return_, now=now), ReturnCanceled)
+    await store.save_return(tx, canceled, now=now)
+    tx.wake(canceled.id)
+
+
+async def continue_release(tx: Tx, *, reply: ReturnHoldReleased, now: datetime) -> None:
+    """Orders holds nothing of the return any more: a cancellation is through, or the way back of
+    a refused request, which nobody waits for."""
+    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    if saga is not None and saga.kind == RETURN_CANCEL.kind:
+        await _finish_cancel(tx, await _known(tx, reply.return_id), now)
+
+
+# ---- timers -------------------------------------------------------------------------------------
+
+
+async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
+    """A saga got no answer: ask again, or give the request up."""
+    saga = await saga_log.expire(tx, TABLES, saga_id, now=now)
+    if saga is None or saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
+        return
+    return_ = await _known(tx, saga.subject_id)
+    if return_.state is State.OPENING:
+        await _refuse_request(tx, return_, saga.refusals["timer"], now)
+
+
+# ---- return reasons -----------------------------------------------------------------------------
+
+
+async def create_reason(tx: Tx, *, caller: Caller, fields: Mapping[str, Any], now: datetime) -> str:
+    """A new reason; its id. Raises ReasonNotFound (the parent), ReasonNestedTwice, ValueTaken."""
+    reason = Reason(id=new_id("rr"), **fields)
+    first = await _joined(tx, caller, reason.id)
+    if first is not None:
+        return first
+    await _check_parent(tx, reason)
+    await _check_value(tx, reason)
+    await store.insert_reason(tx, reason, now=now)
+    return reason.id
+
+
+async def update_reason(
+    tx: Tx, *, reason_id: str, changes: Mapping[str, Any], now: datetime
+) -> str:
+    """Change label, value, description or metadata; the id. Raises ReasonNotFound, ValueTaken."""
+    reason = await store.reason_for_update(tx, reason_id)
+    if reason is None:
+        raise domain.ReasonNotFound(reason_id)
+    changed = replace(reason, **changes)
+    await _check_value(tx, changed)
+    await store.save_reason(tx, changed, now=now)
+    return reason_id
+
+
+async def delete_reason(tx: Tx, *, reason_id: str, now: datetime) -> None:
+    """Take the reason and its children out of use. Raises ReasonNotFound."""
+    if await store.reason_for_update(tx, reason_id) is None:
+        raise domain.ReasonNotFound(reason_id)
+    await store.delete_reason(tx, reason_id=reason_id, now=now)
+
+
+async def _check_parent(tx: Tx, reason: Reason) -> None:
+    parent_id = reason.parent_return_reason_id
+    if parent_id is None:
+        return
+    parent = await store.reason_for_update(tx, parent_id)
+    if parent is None:
+        raise domain.ReasonNotFound(parent_id)
+    domain.may_be_parent(parent)
+    if parent_id == reason.id or await store.has_children(tx, reason.id):
+        raise domain.ReasonNestedTwice
+
+
+async def _check_value(tx: Tx, reason: Reason) -> None:
+    holder = await store.id_of_living_value(tx, reason.value)
+    if holder is not None and holder != reason.id:
+        raise domain.ReasonValueTaken(reason.value)
+
+
+async def import_reasons(tx: Tx, *, records: Sequence[Any], now: datetime) -> dict[str, Any]:
+    """Load reasons, each an upsert by its id (made from the value if there is none).
+
+    Counts created, updated, unchanged, refused; ``refusals`` lists {path, id, code, message}. A
+    refused record does not stop the others. Parents go before children, wherever they are listed.
+    """
+    counts = {"created": 0, "updated": 0, "unchanged": 0, "refused": 0}
+    refusals: list[dict[str, Any]] = []
+    numbered = sorted(enumerate(records), key=lambda pair: (_names_a_parent(pair[1]), pair[0]))
+    for index, record in numbered:
+        try:
+            counts[await _import_reason(tx, domain.imported_reason(record=record), now)] += 1
+        except Refusal as refusal:
+            counts["refused"] += 1
+            refusals.append(
+                {
+                    "path": ".".join([f"return_reasons[{index}]", *refusal.facts.get("path", [])]),
+                    "id": record.get("id") if isinstance(record, dict) else None,
+                    "code": refusal.code,
+                    "message": refusal.message,
+                }
+            )
+    return {**counts, "refusals": sorted(refusals, key=lambda found: str(found["path"]))}
+
+
+def _names_a_parent(record: Any) -> bool:
+    return isinstance(record, dict) and bool(record.get("parent_return_reason_id"))
+
+
+async def _import_reason(tx: Tx, reason: Reason, now: datetime) -> str:
+    await _check_parent(tx, reason)
+    await _check_value(tx, reason)
+    there = await store.any_reason(tx, reason.id)
+    if there is None:
+        await store.insert_reason(tx, reason, now=now)
+        return "created"
+    known, lives = there
+    wanted = replace(reason, metadata=known.metadata)
+    if lives and wanted == known:
+        return "unchanged"
+    await store.save_reason(tx, wanted, now=now)
+    return "updated"
+
+
+async def import_document(tx: Tx, *, document: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Load what of an import document belongs here. Raises Invalid for another key, or no list."""
+    for key in document:
+        if key != "return_reasons":
+            raise Invalid("unknown_key", f"property {key} should not exist", path=[key])
+    records = document.get("return_reasons", [])
+    if not isinstance(records, list):
+        raise Invalid("not_a_list", "return_reasons must be an array", path=["return_reasons"])
+    return await import_reasons(tx, records=records, now=now)

@@ -1,0 +1,1 @@
+"""Microservice chassis: the technique every service stands on. It knows no noun of the shop."""

@@ -1,0 +1,279 @@
+"""One way to the database: plain SQL with named parameters, on PostgreSQL and on SQLite.
+
+``transaction()`` is the only place that commits. Statements are text because SQL is what every
+reader knows; they run on the bare drivers (asyncpg, sqlite3) because the same work through a
+query builder costs three times the processor (DECISIONS.md).
+
+What a statement may use: ``:name`` parameters, ``IN :names`` with a list, ``FOR UPDATE [SKIP
+LOCKED]`` (SQLite has one writer and drops it), ``ON CONFLICT``, ``RETURNING`` (on SQLite it gives
+times, booleans and JSON unconverted, so return only text and numbers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from chassis import clock
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+Instant = sa.DateTime(timezone=True)
+Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Transient(Exception):
+    """The database asks to try again: deadlock, serialization, lock wait. Nothing was changed."""
+
+
+class DuplicateRow(Exception):
+    """A unique constraint said no; ``constraint`` names it where the driver tells."""
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(constraint)
+        self.constraint = constraint
+
+
+class CheckFailed(Exception):
+    """A CHECK constraint, the last net under the rules, said no."""
+
+
+def metadata() -> sa.MetaData:
+    """An empty schema whose constraints get stable names."""
+    return sa.MetaData(naming_convention=_NAMES)
+
+
+@lru_cache(maxsize=4096)
+def _insert_plan(table: sa.Table, given: frozenset[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Which columns an INSERT names, and the literal defaults of those that rows may leave out."""
+    defaults = {
+        column.name: column.default.arg  # type: ignore[attr-defined]
+        for column in table.columns
+        if column.default is not None and column.default.is_scalar
+    }
+    unknown = given - {column.name for column in table.columns}
+    if unknown:
+        raise KeyError(f"{table.name} has no column {', '.join(sorted(unknown))}")
+    names = tuple(c.name for c in table.columns if c.name in given or c.name in defaults)
+    return names, defaults
+
+
+class Tx(ABC):
+    """One transaction, or a reading that sees one state of the database."""
+
+    dialect: str
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._callbacks: list[Callable[[], None]] = []
+        self._wakes: list[str] = []
+
+    @abstractmethod
+    async def fetch(self, sql: str, **params: Any) -> list[Row]:
+        """All rows as dicts."""
+
+    @abstractmethod
+    async def execute(self, sql: str, **params: Any) -> int:
+        """Run a statement; the number of rows it touched."""
+
+    @abstractmethod
+    async def _insert(
+        self, table: sa.Table, names: tuple[str, ...], rows: list[tuple[Any, ...]], ignore: bool
+    ) -> int: ...
+
+    async def fetch_one(self, sql: str, **params: Any) -> Row | None:
+        """The first row, or None."""
+        rows = await self.fetch(sql, **params)
+        return rows[0] if rows else None
+
+    async def fetch_value(self, sql: str, **params: Any) -> Any:
+        """The first column of the first row, or None."""
+        row = await self.fetch_one(sql, **params)
+        return next(iter(row.values())) if row else None
+
+    async def insert(
+        self,
+        table: sa.Table,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        ignore_conflicts: bool = False,
+    ) -> int:
+        """Insert rows (columns left out take their scalar default, else NULL); how many went in.
+
+        ``ignore_conflicts`` skips rows that meet a unique constraint instead of failing.
+        """
+        given = list(rows)
+        if not given:
+            return 0
+        keys = frozenset(given[0])
+        for row in given[1:]:
+            if row.keys() != keys:
+                keys = keys.union(*(other.keys() for other in given))
+                break
+        names, defaults = _insert_plan(table, keys)
+        values = [tuple(row.get(name, defaults.get(name)) for name in names) for row in given]
+        return await self._insert(table, names, values, ignore_conflicts)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call this once the transaction stands; never after a rollback."""
+        self._callbacks.append(callback)
+
+    def wake(self, key: str) -> None:
+        """After the commit, wake who waits for ``key``."""
+        if key not in self._wakes:
+            self._wakes.append(key)
+
+    def _committed(self) -> None:
+        for key in self._wakes:
+            self.database.notify(key)
+        for callback in self._callbacks:
+            callback()
+
+
+class Session(ABC):
+    """An exclusive hold on a name across processes; statements on it commit at once."""
+
+    @abstractmethod
+    async def fetch(self, sql: str, **params: Any) -> list[Row]:
+        """All rows; raises Unavailable when the hold is lost."""
+
+    @abstractmethod
+    async def execute(self, sql: str, **params: Any) -> int:
+        """Rows touched; raises Unavailable when the hold is lost."""
+
+
+class Database(ABC):
+    """One service's database. ``open`` may be called before the server can be reached."""
+
+    dialect: str
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.service = ""
+        self.tables: dict[str, sa.Table] = {}
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
+
+    def serve(self, service: str, schema: sa.MetaData) -> Database:
+        """Say whose database it is; the chassis finds its own tables in the schema."""
+        self.service = service
+        self.tables = dict(schema.tables)
+        return self
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Prepare; does not fail when a server is down, the first use does."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give every connection back."""
+
+    @abstractmethod
+    def _begin(self, *, write: bool) -> Any: ...
+
+    @abstractmethod
+    def _hold(self, name: str) -> Any: ...
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """Everything inside commits together at the end, or nothing does.
+
+        Raises Transient (try again), Unavailable (database away), DuplicateRow, CheckFailed.
+        """
+        async with self._begin(write=True) as tx:
+            yield tx
+        tx._committed()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Tx]:
+        """One consistent view; writing fails."""
+        async with self._begin(write=False) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncIterator[Session | None]:
+        """Hold ``name`` alone among all processes, or get None because another one does."""
+        async with self._hold(name) as session:
+            yield session
+
+    def listen(self, key: str, callback: Callable[[], None]) -> None:
+        """Call back after every commit that woke ``key``."""
+        self._listeners.setdefault(key, []).append(callback)
+
+    def notify(self, key: str) -> None:
+        """Wake who waits for ``key`` in this process."""
+        for event in self._waiting.get(key, ()):
+            event.set()
+        for callback in self._listeners.get(key, ()):
+            callback()
+
+    async def wait(
+        self, key: str, probe: Callable[[Tx], Awaitable[T | None]], bound_s: float
+    ) -> T | None:
+        """Wait until ``probe`` finds something, at most ``bound_s`` seconds; None if it never did.
+
+        Woken by ``tx.wake(key)``; looks by itself every 25 to 200 ms in case that another process
+        did the work. Holds no connection while it waits.
+        """
+        event = asyncio.Event()
+        self._waiting.setdefault(key, set()).add(event)
+        deadline = clock.monotonic_s() + bound_s
+        pause_s = 0.025
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(min(pause_s, bound_s)):
+                        await event.wait()
+                except TimeoutError:
+                    pause_s = min(pause_s * 2, 0.2)
+                event.clear()
+                async with self.reading() as tx:
+                    found = await probe(tx)
+                if found is not None:
+                    return found
+                if clock.monotonic_s() >= deadline:
+                    return None
+        finally:
+            events = self._waiting[key]
+            events.discard(event)
+            if not events:
+                del self._waiting[key]
+
+
+def connect(url: str) -> Database:
+    """The database behind a URL: ``sqlite:///file`` or ``postgresql://...`` (also ``postgres://``)."""
+    scheme = url.split(":", 1)[0].split("+", 1)[0]
+    if scheme == "sqlite":
+        from chassis.db_sqlite import SqliteDatabase
+
+        return SqliteDatabase(url)
+    if scheme in ("postgresql", "postgres"):
+        from chassis.db_postgres import PostgresDatabase
+
+        return PostgresDatabase(url)
+    raise ValueError(
+        f"cannot use a database URL that begins with {scheme!r}: "
+        "write sqlite:///path/file.db or postgresql://user:password@host/database"
+    )
+
+
+def chunks(rows: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    """Consecutive pieces of at most ``size``."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))

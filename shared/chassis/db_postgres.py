@@ -1,0 +1,236 @@
+"""PostgreSQL by asyncpg: READ COMMITTED, explicit row locks, CHECK constraints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+import sqlalchemy as sa
+
+from chassis.db import CheckFailed, Database, DuplicateRow, Row, Session, Transient, Tx, chunks
+from chassis.errors import Unavailable
+
+POOL_MAX = 10
+_PARAM = re.compile(r"(\bIN\s+)?(?<![:\w]):([a-zA-Z_]\w*)", re.IGNORECASE)
+_SETTINGS = {
+    "lock_timeout": "2000",
+    "statement_timeout": "10000",
+    "idle_in_transaction_session_timeout": "30000",
+}
+_MULTI_ROW_MAX = 64
+_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.DiskFullError,
+    asyncpg.ReadOnlySQLTransactionError,
+    TimeoutError,
+)
+_AGAIN = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+
+
+@lru_cache(maxsize=4096)
+def _translate(sql: str) -> tuple[str, tuple[str, ...]]:
+    """``:name`` to ``$1``; ``IN :names`` to ``= ANY($1)``."""
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        name = match.group(2)
+        if name not in names:
+            names.append(name)
+        position = f"${names.index(name) + 1}"
+        return f"= ANY({position})" if match.group(1) else position
+
+    return _PARAM.sub(number, sql), tuple(names)
+
+
+@lru_cache(maxsize=4096)
+def _insert_sql(table: str, names: tuple[str, ...], rows: int, ignore: bool) -> str:
+    width = len(names)
+    marks = ", ".join(
+        "(" + ", ".join(f"${row * width + column + 1}" for column in range(width)) + ")"
+        for row in range(rows)
+    )
+    end = " ON CONFLICT DO NOTHING" if ignore else ""
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES {marks}{end}"
+
+
+def _named(error: BaseException) -> BaseException:
+    if isinstance(error, _AGAIN):
+        return Transient(str(error))
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return DuplicateRow(error.constraint_name or str(error))
+    if isinstance(error, asyncpg.CheckViolationError):
+        return CheckFailed(error.constraint_name or str(error))
+    if isinstance(error, _AWAY):
+        return Unavailable(f"the database cannot be reached: {error or type(error).__name__}")
+    return error
+
+
+def _touched(status: str) -> int:
+    last = status.rsplit(" ", 1)[-1]
+    return int(last) if last.isdigit() else 0
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+        decoder=json.loads,
+    )
+
+
+class _Statements:
+    """fetch and execute on one connection, errors by our names."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, **params: Any) -> list[Row]:
+        text, names = _translate(sql)
+        try:
+            records = await self._connection.fetch(text, *(params[name] for name in names))
+        except Exception as error:
+            raise _named(error) from error
+        return [dict(record) for record in records]
+
+    async def execute(self, sql: str, **params: Any) -> int:
+        text, names = _translate(sql)
+        try:
+            return _touched(await self._connection.execute(text, *(params[name] for name in names)))
+        except Exception as error:
+            raise _named(error) from error
+
+
+class PostgresTx(_Statements, Tx):
+    """A transaction on one pooled connection."""
+
+    dialect = "postgresql"
+
+    def __init__(self, database: Database, connection: asyncpg.Connection) -> None:
+        Tx.__init__(self, database)
+        _Statements.__init__(self, connection)
+
+    async def _insert(
+        self, table: sa.Table, names: tuple[str, ...], rows: list[tuple[Any, ...]], ignore: bool
+    ) -> int:
+        try:
+            if len(rows) > _MULTI_ROW_MAX and not ignore:
+                sql = _insert_sql(table.name, names, 1, ignore)
+                await self._connection.executemany(sql, rows)
+                return len(rows)
+            inserted = 0
+            for part in chunks(rows, _MULTI_ROW_MAX):
+                sql = _insert_sql(table.name, names, len(part), ignore)
+                values = [value for row in part for value in row]
+                inserted += _touched(await self._connection.execute(sql, *values))
+            return inserted
+        except Exception as error:
+            raise _named(error) from error
+
+
+class _PostgresSession(_Statements, Session):
+    """A connection that holds an advisory lock: lost connection, lost lock, failed statement."""
+
+
+class PostgresDatabase(Database):
+    """A pool of connections; reconnects by itself after the server was away."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url))
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        if self._pool:
+            return
+        self._pool = asyncpg.create_pool(
+            self.url,
+            min_size=0,
+            max_size=POOL_MAX,
+            init=_prepare,
+            server_settings=_SETTINGS,
+            timeout=5,
+            max_inactive_connection_lifetime=300,
+        )
+        await self._pool
+
+    async def close(self) -> None:
+        if self._pool:
+            try:
+                async with asyncio.timeout(5):
+                    await self._pool.close()
+            except (TimeoutError, Exception):
+                self._pool.terminate()
+            self._pool = None
+
+    @asynccontextmanager
+    async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:
+        if self._pool is None:
+            raise Unavailable("the database is closed")
+        try:
+            connection = await self._pool.acquire(timeout=5)
+        except Exception as error:
+            raise _named(error) from error
+        try:
+            begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            try:
+                await connection.execute(begin)
+            except Exception as error:
+                raise _named(error) from error
+            try:
+                yield PostgresTx(self, connection)
+            except BaseException:
+                await self._end(connection, "ROLLBACK")
+                raise
+            await self._end(connection, "COMMIT" if write else "ROLLBACK")
+        finally:
+            await self._pool.release(connection)
+
+    async def _end(self, connection: asyncpg.Connection, how: str) -> None:
+        """Commit or roll back, to the end even if the caller goes away meanwhile."""
+        end = asyncio.ensure_future(connection.execute(how))
+        try:
+            status = await asyncio.shield(end)
+        except asyncio.CancelledError:
+            await asyncio.wait([end])
+            raise
+        except Exception as error:
+            if how == "ROLLBACK":
+                return  # the connection is gone, and so is the transaction
+            raise _named(error) from error
+        if how == "COMMIT" and status == "ROLLBACK":
+            raise Transient("the transaction had already failed")
+
+    @asynccontextmanager
+    async def _hold(self, name: str) -> AsyncIterator[Session | None]:
+        try:
+            connection = await asyncpg.connect(self.url, timeout=5)
+            await _prepare(connection)
+        except Exception as error:
+            raise _named(error) from error
+        try:
+            mine = await connection.fetchval(
+                "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name
+            )
+            yield _PostgresSession(connection) if mine else None
+        finally:
+            connection.terminate()

@@ -1,0 +1,47 @@
+"""Named points where a test or a rehearsal may break the process. Off, they cost one comparison.
+
+``RECLAMO_FAILPOINT=orders.refund.p1@3:kill`` kills the process at the third passage; several are
+separated by commas. Actions: kill, raise, hang, sleep (50 ms).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+_armed: dict[str, list[object]] = {}
+
+
+class Broken(Exception):
+    """What the action ``raise`` raises."""
+
+
+def arm(text: str) -> None:
+    """Arm points from text: ``name[@nth][:action]``, comma separated; empty text disarms all."""
+    _armed.clear()
+    for part in filter(None, text.split(",")):
+        where, _, action = part.partition(":")
+        name, _, nth = where.partition("@")
+        _armed[name.strip()] = [int(nth or 1), action or "kill"]
+
+
+async def failpoint(name: str) -> None:
+    """Pass by, unless this very point is armed and its turn has come."""
+    if not _armed:
+        return
+    entry = _armed.get(name)
+    if entry is None:
+        return
+    left = int(str(entry[0])) - 1
+    entry[0] = left
+    if left != 0:
+        return
+    if entry[1] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif entry[1] == "raise":
+        raise Broken(name)
+    elif entry[1] == "hang":
+        await asyncio.Event().wait()
+    elif entry[1] == "sleep":
+        await asyncio.sleep(0.05)

@@ -1,0 +1,206 @@
+"""Envelopes, subscriptions and what a bus must do.
+
+The envelope is a CloudEvent 1.0 in structured JSON: self-contained, so that outbox, inbox and
+dead letters can store it as one value.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+COMMANDS = "reclamo.commands.v1"
+EVENTS = "reclamo.events.v1"
+DEAD_LETTERS = "reclamo.dlx.v1"
+ENVELOPE_MAX_BYTES = 256 * 1024
+CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+_REQUIRED = ("id", "source", "type", "subject", "time", "data")
+
+
+class Published(Protocol):
+    """A message class of the published language, as far as the chassis looks at it."""
+
+    key: ClassVar[str]
+
+
+def exchange_of(message: type[Published] | Published) -> str:
+    """Events end in a version, commands do not; each kind has its exchange."""
+    return EVENTS if message.key.rsplit(".", 1)[-1].startswith("v") else COMMANDS
+
+
+class Malformed(Exception):
+    """Bytes that are not an envelope; ``reason`` says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One message on its way. ``sequence`` is the aggregate's version for events, else None."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: dict[str, Any]
+    sequence: int | None = None
+    correlation_id: str = ""
+    causation_id: str | None = None
+    saga_id: str | None = None
+    actor_kind: str | None = None
+    actor_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The routing key: the type without the product's name."""
+        return self.type.removeprefix("reclamo.")
+
+    def to_bytes(self) -> bytes:
+        """The CloudEvent as JSON bytes."""
+        event: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time,
+            "datacontenttype": "application/json",
+            "dataschema": f"urn:reclamo:schema:{self.key}",
+            "partitionkey": self.subject,
+            "tenantid": "default",
+        }
+        optional = {
+            "sequence": None if self.sequence is None else str(self.sequence),
+            "correlationid": self.correlation_id or None,
+            "causationid": self.causation_id,
+            "sagaid": self.saga_id,
+            "authtype": self.actor_kind,
+            "authid": self.actor_id,
+        }
+        event.update({name: value for name, value in optional.items() if value is not None})
+        event["data"] = self.data
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Envelope:
+        """Parse a CloudEvent; raises Malformed with the reason."""
+        if len(body) > ENVELOPE_MAX_BYTES:
+            raise Malformed(f"{len(body)} bytes are more than {ENVELOPE_MAX_BYTES}")
+        try:
+            event = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise Malformed(f"not JSON: {error}") from None
+        if not isinstance(event, dict):
+            raise Malformed("not a JSON object")
+        missing = [name for name in _REQUIRED if name not in event]
+        if missing or event.get("specversion") != "1.0":
+            raise Malformed(f"not a CloudEvent 1.0, missing: {', '.join(missing) or 'specversion'}")
+        texts = ("id", "source", "type", "subject", "time")
+        if any(not isinstance(event[name], str) for name in texts):
+            raise Malformed("an attribute that must be text is not")
+        if not isinstance(event["data"], dict):
+            raise Malformed("data is not an object")
+        sequence = event.get("sequence")
+        if sequence is not None and not (isinstance(sequence, str) and sequence.isdecimal()):
+            raise Malformed("sequence is not a decimal number")
+        return cls(
+            **{name: event[name] for name in texts},
+            data=event["data"],
+            sequence=int(sequence) if sequence is not None else None,
+            correlation_id=str(event.get("correlationid") or ""),
+            causation_id=event.get("causationid"),
+            saga_id=event.get("sagaid"),
+            actor_kind=event.get("authtype"),
+            actor_id=event.get("authid"),
+        )
+
+    def message(self, model: builtins.type[BaseModel]) -> BaseModel:
+        """The typed message; raises Malformed when the data does not fit the schema."""
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as error:
+            raise Malformed(f"data does not fit {model.__name__}: {error.errors()[0]}") from None
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a bus carries: the envelope's bytes and where they go.
+
+    ``partition_key`` names the aggregate; at most one parcel of it is unconfirmed at a time.
+    """
+
+    id: str
+    exchange: str
+    routing_key: str
+    partition_key: str
+    body: bytes
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a bus hands to a consumer. ``count`` is how often the broker tried before (0 = first).
+
+    ``dead`` says that the broker gave it up (it comes from a dead-letter queue).
+    ``user_id`` is the sender as the broker validated it, None in the in-process bus.
+    """
+
+    queue: str
+    body: bytes
+    redelivered: bool = False
+    count: int = 0
+    dead: bool = False
+    user_id: str | None = None
+
+
+Deliver = Callable[[Delivery], Awaitable[None]]
+"""Handle one delivery. Returning means acknowledged; raising means: nothing was recorded, give it
+back to the queue."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A queue and the handler of each message class it takes."""
+
+    queue: str
+    handlers: Mapping[Any, Callable[..., Awaitable[None]]] = field(default_factory=dict)
+
+    @property
+    def bindings(self) -> tuple[tuple[str, str], ...]:
+        """(exchange, routing key) pairs, exact: a message nobody handles is not delivered."""
+        return tuple(sorted((exchange_of(model), model.key) for model in self.handlers))
+
+
+class Unroutable(Exception):
+    """A command reached no queue: its receiver has never been declared."""
+
+
+class PublishFailed(Exception):
+    """Not confirmed: the parcel may or may not have arrived, send it again."""
+
+
+class Bus(Protocol):
+    """Both carriers keep this contract (tests/chassis/test_bus_contract.py)."""
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, ``ready`` tells when it stands."""
+
+    async def subscribe(self, subscription: Subscription, deliver: Deliver) -> None:
+        """Deliver what the queue gets; call before ``start``."""
+
+    async def publish(self, parcel: Parcel) -> None:
+        """Return when the parcel is safe (queues confirmed, or every consumer committed).
+
+        Raises Unroutable for a command without a queue, PublishFailed for anything unknown.
+        """
+
+    async def stop(self) -> None:
+        """Stop consuming, let started handlers finish, close."""
+
+    @property
+    def ready(self) -> bool:
+        """Connected, topology seen, consumers registered."""

@@ -1,0 +1,196 @@
+"""Where sagas are kept: one row each, in the database of the service that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from chassis import clock, context, outbox, sagas
+from chassis.db import Database, Instant, Json, Row, Tx
+from chassis.sagas import Ask, Saga, SagaTable
+
+_JSON = ("plan", "marks", "facts", "refusals", "history")
+_COLUMNS = (
+    "id, kind, subject_id, plan, stage, direction, marks, facts, refusals, version, tries,"
+    " next_at, deadline_at, history"
+)
+
+
+def saga_table(metadata: sa.MetaData) -> sa.Table:
+    """The table; ``next_at`` is the saga's durable timer."""
+    return sa.Table(
+        "sagas",
+        metadata,
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("subject_id", sa.Text, nullable=False),
+        sa.Column("plan", Json, nullable=False),
+        sa.Column("stage", sa.Integer, nullable=False),
+        sa.Column("direction", sa.Text, nullable=False),
+        sa.Column("marks", Json, nullable=False),
+        sa.Column("facts", Json, nullable=False),
+        sa.Column("refusals", Json, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("next_at", Instant),
+        sa.Column("deadline_at", Instant),
+        sa.Column("history", Json, nullable=False),
+        sa.Column("context", Json, nullable=False),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.Column("updated_at", Instant, nullable=False),
+        sa.CheckConstraint(
+            "direction IN ('forward', 'back', 'finished', 'undone')", name="direction"
+        ),
+        sa.Index("ix_sagas_subject", "kind", "subject_id"),
+        sa.Index(
+            "ix_sagas_due",
+            "next_at",
+            postgresql_where=sa.text("next_at IS NOT NULL"),
+            sqlite_where=sa.text("next_at IS NOT NULL"),
+        ),
+    )
+
+
+async def begin(
+    tx: Tx,
+    table: SagaTable,
+    *,
+    saga_id: str,
+    subject_id: str,
+    facts: dict[str, Any],
+    now: datetime,
+) -> Saga:
+    """Start a saga: its row and its first commands, in the caller's transaction."""
+    saga, asks = sagas.begin(table, saga_id=saga_id, subject_id=subject_id, facts=facts, now=now)
+    here = context.enter(saga_id=saga_id)
+    row = _row(saga) | {
+        "context": {
+            "correlation_id": here.correlation_id,
+            "actor_kind": here.actor_kind,
+            "actor_id": here.actor_id,
+        },
+        "created_at": now,
+        "updated_at": now,
+    }
+    await tx.insert(tx.database.tables["sagas"], [row])
+    await _send(tx, saga, asks)
+    return saga
+
+
+async def load(tx: Tx, saga_id: str, *, lock: bool = False) -> Saga | None:
+    """The saga, or None; ``lock`` keeps it to this transaction."""
+    row = await tx.fetch_one(
+        f"SELECT {_COLUMNS} FROM sagas WHERE id = :id{' FOR UPDATE' if lock else ''}", id=saga_id
+    )
+    return _saga(row) if row else None
+
+
+async def advance(
+    tx: Tx, tables: Mapping[str, SagaTable], reply: BaseModel, *, now: datetime
+) -> Saga | None:
+    """Apply the reply in hand to its saga and send what follows; None when it was stale."""
+    here = context.current()
+    saga = await load(tx, here.saga_id or "", lock=True)
+    if saga is None or type(reply) not in tables[saga.kind].hears():
+        return None
+    table = tables[saga.kind]
+    after, asks = sagas.advance(table, saga, reply=reply, answers=here.answers, now=now)
+    await _save(tx, after, now)
+    await _send(tx, after, asks)
+    return after if after.version != saga.version else None
+
+
+async def turn_back(
+    tx: Tx, table: SagaTable, saga: Saga, *, by: str, refusal: dict[str, Any], now: datetime
+) -> Saga:
+    """Send the saga back, for a reason that its owner found."""
+    saga, asks = sagas.turn_back(table, saga, by=by, refusal=refusal, now=now)
+    await _save(tx, saga, now)
+    await _send(tx, saga, asks)
+    return saga
+
+
+async def expire(
+    tx: Tx, tables: Mapping[str, SagaTable], saga_id: str, *, now: datetime
+) -> Saga | None:
+    """A saga's timer came due: send again, or give up. None when there is nothing to do."""
+    saga = await load(tx, saga_id, lock=True)
+    if saga is None or saga.next_at is None or saga.next_at > now:
+        return None
+    table = tables[saga.kind]
+    row = await tx.fetch_one("SELECT context FROM sagas WHERE id = :id", id=saga_id)
+    context.enter(saga_id=saga_id, **(row or {}).get("context", {}))
+    again = sagas.expire(table, saga, now=now)
+    if again is None:
+        refusal = {
+            "code": "timeout",
+            "kind": "not_allowed",
+            "message": "The request was given up because not everybody answered in time.",
+        }
+        return await turn_back(tx, table, saga, by="timer", refusal=refusal, now=now)
+    saga, message_ids = again
+    await _save(tx, saga, now)
+    await outbox.resend(tx, message_ids)
+    return saga
+
+
+async def wake_due(
+    database: Database, expire_one: Callable[[Tx, str, datetime], Awaitable[None]]
+) -> bool:
+    """Run ``expire_one(tx, saga_id, now)`` per saga whose timer is due; True if more may be."""
+    now = clock.now()
+    async with database.reading() as tx:
+        due = await tx.fetch(
+            "SELECT id FROM sagas WHERE next_at <= :now ORDER BY next_at LIMIT 50", now=now
+        )
+    for row in due:
+        async with database.transaction() as tx:
+            await expire_one(tx, row["id"], now)
+    return len(due) == 50
+
+
+async def _send(tx: Tx, saga: Saga, asks: list[Ask]) -> None:
+    for ask in asks:
+        await outbox.put(
+            tx,
+            ask.message,
+            about=f"{saga.kind}/{saga.subject_id}",
+            message_id=ask.message_id,
+            saga_id=saga.id,
+        )
+
+
+async def _save(tx: Tx, saga: Saga, now: datetime) -> None:
+    await tx.execute(
+        "UPDATE sagas SET stage = :stage, direction = :direction, marks = :marks, facts = :facts,"
+        " refusals = :refusals, version = :version, tries = :tries, next_at = :next_at,"
+        " deadline_at = :deadline_at, history = :history, updated_at = :now WHERE id = :id",
+        now=now,
+        **{
+            name: value
+            for name, value in _row(saga).items()
+            if name not in ("kind", "subject_id", "plan")
+        },
+    )
+
+
+def _row(saga: Saga) -> Row:
+    row = {f.name: getattr(saga, f.name) for f in dataclasses.fields(saga)}
+    row["plan"] = [list(stage) for stage in saga.plan]
+    row["history"] = list(saga.history)
+    return row
+
+
+def _saga(row: Row) -> Saga:
+    return Saga(
+        **{
+            **row,
+            "plan": tuple(tuple(stage) for stage in row["plan"]),
+            "history": tuple(row["history"]),
+        }
+    )

@@ -1,0 +1,111 @@
+"""A service as a process of its own: PostgreSQL or SQLite, RabbitMQ, uvicorn, an orderly stop."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from chassis import auth, failpoints, migrations
+from chassis.bus_rabbit import RabbitBus
+from chassis.db import Database, connect
+from chassis.messaging import Bus, Subscription
+from chassis.observability import configure_logs
+from chassis.service import Service
+from chassis.settings import Settings
+from chassis.topology import Topology
+
+log = structlog.get_logger(__name__)
+
+Build = Callable[[Any, Database, Bus, auth.Verifier], Service]
+GRACE_S = 25
+
+
+class MissingSetting(Exception):
+    """A setting without which the process cannot work; the text names it and the fix."""
+
+
+def server(app: Any, *, host: str, port: int) -> uvicorn.Server:
+    """uvicorn for an ASGI app. It drains requests only; our own tasks are stopped by their owner."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=30,
+        )
+    )
+
+
+def internal_verifier(settings: Settings, audience: str) -> auth.Verifier:
+    """Checks the gateway's tokens: by the public key, or by the secret it is derived from."""
+    if settings.internal_public_key:
+        return auth.Verifier(auth.public_key(settings.internal_public_key), audience)
+    if settings.secret_key:
+        key = auth.private_key(settings.secret_key.get_secret_value(), "internal")
+        return auth.Verifier(key.public_key(), audience)
+    raise MissingSetting(
+        "RECLAMO_INTERNAL_PUBLIC_KEY is not set: run `reclamo keygen` and give its line to "
+        "every service"
+    )
+
+
+async def run(
+    name: str, build: Build, subscriptions: tuple[Subscription, ...], *, host: str, port: int
+) -> None:
+    """Serve until told to stop. A dead broker or database delays readiness, not the start."""
+    settings = Settings()
+    failpoints.arm(settings.failpoint)
+    if not settings.bus_url.startswith(("amqp://", "amqps://")):
+        raise MissingSetting(
+            "RECLAMO_BUS_URL must be amqp://user:password@host/ for a service of its own; "
+            "`reclamo up --embedded` runs everything in one process without a broker"
+        )
+    bus = RabbitBus(
+        settings.bus_url,
+        Topology.of(subscriptions),
+        service_name=name,
+        declare=settings.bus_declare,
+    )
+    service = build(
+        settings, connect(settings.database_url(name)), bus, internal_verifier(settings, name)
+    )
+    await service.prepare()
+    await bus.start()
+    await service.start()
+    log.info("started", service=name, host=host, port=port)
+    try:
+        await server(service.app, host=host, port=port).serve()
+    finally:
+        await bus.stop()
+        await service.stop()
+        log.info("stopped", service=name)
+
+
+def main(name: str, build: Build, subscriptions: tuple[Subscription, ...]) -> None:
+    """``python -m services.<name>.app [--host] [--port] [--migrate]``."""
+    parser = argparse.ArgumentParser(prog=f"services.{name}")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--migrate", action="store_true", help="bring the schema up, then end")
+    options = parser.parse_args()
+    settings = Settings()
+    configure_logs(settings.log_level)
+    if options.migrate:
+        migrations.upgrade(name, settings.database_url(name))
+        return
+    uvloop.run(run(name, build, subscriptions, host=options.host, port=options.port))
+
+

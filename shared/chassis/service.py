@@ -1,0 +1,86 @@
+"""A running service: its doors, its background work, its life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from fastapi import APIRouter, FastAPI
+
+from chassis import auth, migrations
+from chassis.db import Database
+from chassis.errors import Unavailable
+from chassis.http import create_app
+from chassis.inbox import Inbox
+from chassis.loops import Loop
+from chassis.messaging import Bus, Subscription
+from chassis.outbox import Relay
+
+log = structlog.get_logger(__name__)
+
+
+class Service:
+    """HTTP app, inboxes, relay, loops, on one database and one bus."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        database: Database,
+        bus: Bus,
+        verifier: auth.Verifier,
+        routers: list[APIRouter],
+        subscriptions: Iterable[Subscription],
+        loops: Iterable[Loop] = (),
+        verify_sender: bool = False,
+    ) -> None:
+        self.name = name
+        self.database = database
+        self._bus = bus
+        self._subscriptions = tuple(subscriptions)
+        self._loops = list(loops)
+        self._verify_sender = verify_sender
+        self._tasks: list[asyncio.Task[None]] = []
+        self.app: FastAPI = create_app(
+            name, database=database, verifier=verifier, routers=routers, ready=self.ready
+        )
+
+    async def prepare(self) -> None:
+        """Open the database and register the consumers; call before the bus starts."""
+        await self.database.open()
+        for subscription in self._subscriptions:
+            inbox = Inbox(self.name, self.database, subscription, verify_sender=self._verify_sender)
+            await self._bus.subscribe(subscription, inbox.deliver)
+            self._loops.append(
+                Loop(f"{self.name}.parked.{subscription.queue}", inbox.retry_due, idle_s=1.0)
+            )
+
+    async def start(self) -> None:
+        """Start the background work; this object owns every task."""
+        relay = Relay(self.name, self.database, self._bus)
+        self._tasks = [
+            asyncio.create_task(work, name=f"{self.name}.{name}")
+            for name, work in [("relay", relay.run())]
+            + [(loop.name, loop.run()) for loop in self._loops]
+        ]
+
+    async def stop(self) -> None:
+        """Stop the background work, close the database. Safe at any moment: SIGKILL is too."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.database.close()
+
+    async def ready(self) -> dict[str, str]:
+        """Own database answers, migrations at head, bus connected (its loss only degrades)."""
+        checks = {"bus": "ok" if self._bus.ready else "degraded: not connected, the outbox keeps"}
+        try:
+            at = await migrations.current(self.database)
+            head = migrations.head(self.name)
+            checks["database"] = "ok"
+            checks["migrations"] = "ok" if at == head else f"at {at}, code needs {head}"
+        except Unavailable as error:
+            checks["database"] = error.message
+        return checks

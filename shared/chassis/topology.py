@@ -1,0 +1,55 @@
+"""Every queue and binding, derived from the subscriptions of the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chassis.messaging import DEAD_LETTERS, Subscription
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The complete set: it must exist before the first publish, or events would be lost."""
+
+    bindings: tuple[tuple[str, str, str], ...]
+
+    @classmethod
+    def of(cls, subscriptions: Iterable[Subscription]) -> Topology:
+        """All (queue, exchange, routing key) triples, sorted."""
+        return cls(
+            tuple(
+                sorted(
+                    (subscription.queue, exchange, key)
+                    for subscription in subscriptions
+                    for exchange, key in subscription.bindings
+                )
+            )
+        )
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Queue names, without their dead-letter queues."""
+        return tuple(sorted({queue for queue, _, _ in self.bindings}))
+
+    def queues_for(self, exchange: str, routing_key: str) -> tuple[str, ...]:
+        """Where a parcel goes."""
+        return tuple(
+            queue for queue, bound, key in self.bindings if bound == exchange and key == routing_key
+        )
+
+
+def queue_arguments(queue: str) -> dict[str, str | int]:
+    """Arguments fixed at declaration: safety must not depend on a policy somebody sets.
+
+    Quorum, also on one node; dead letters kept at least once; a full queue refuses the publisher,
+    so the outbox keeps the row. The delivery limit is only the last net: retries live in the inbox.
+    """
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": DEAD_LETTERS,
+        "x-dead-letter-routing-key": queue,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-delivery-limit": 50,
+    }

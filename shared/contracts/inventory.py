@@ -1,0 +1,172 @@
+"""The language of inventory: commands it obeys, replies it says."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from contracts.base import Command, Event, Part, Rejection, ReplacementLine
+
+
+class WantedLine(Part):
+    """So many units of a variant for one replacement line."""
+
+    line_id: str
+    variant_id: str
+    quantity: int
+
+
+class ReceivedLine(Part):
+    """So many units that arrived for one line of a receipt; ``line_no`` counts from 1."""
+
+    line_no: int
+    line_id: str
+    variant_id: str | None = None
+    quantity: int
+
+
+class ShortLine(Part):
+    """A variant of which too little is there."""
+
+    variant_id: str
+    requested: int
+    available: int
+
+
+class PlaceReservation(Command):
+    """Said by claims when additional items are to be sent out; heard by inventory.
+
+    All lines or none. ``location_id`` wins over the locations of the sales channel.
+    """
+
+    key: ClassVar[str] = "inventory.reservation.place"
+    example: ClassVar[dict[str, Any]] = {
+        "remedy_id": "claim_01",
+        "sales_channel_id": "sc_01",
+        "location_id": None,
+        "region_id": "reg_01",
+        "currency_code": "gbp",
+        "lines": [{"line_id": "item_02", "variant_id": "variant_01", "quantity": 1}],
+    }
+    remedy_id: str
+    sales_channel_id: str | None = None
+    location_id: str | None = None
+    region_id: str | None = None
+    currency_code: str
+    lines: list[WantedLine]
+
+
+class ReservationPlaced(Event):
+    """Said by inventory when all lines are reserved, with name and price of each; heard by claims.
+
+    ``unit_price`` is minor units of the asked currency.
+    """
+
+    key: ClassVar[str] = "inventory.reservation.placed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "remedy_id": "claim_01",
+        "lines": [
+            {
+                "line_id": "item_02",
+                "variant_id": "variant_01",
+                "title": "Red mug",
+                "description": "300 ml",
+                "sku": "MUG-R",
+                "unit_price": 1000,
+                "quantity": 1,
+                "location_id": "sloc_01",
+            }
+        ],
+    }
+    remedy_id: str
+    lines: list[ReplacementLine]
+
+
+class ReservationRejected(Rejection):
+    """Said by inventory when a line cannot be reserved; nothing is reserved; heard by claims."""
+
+    key: ClassVar[str] = "inventory.reservation.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "remedy_id": "claim_01",
+        "code": "insufficient_stock",
+        "kind": "not_allowed",
+        "message": "Variant with id: variant_01 does not have the required inventory",
+        "short": [{"variant_id": "variant_01", "requested": 2, "available": 1}],
+    }
+    remedy_id: str
+    short: list[ShortLine] = []
+
+
+class ReleaseReservation(Command):
+    """Said by claims to free what a claim reserved; heard by inventory.
+
+    Works in any state: an unknown claim leaves a tombstone, so that a late reservation is refused.
+    """
+
+    key: ClassVar[str] = "inventory.reservation.release"
+    example: ClassVar[dict[str, Any]] = {"remedy_id": "claim_01"}
+    remedy_id: str
+
+
+class ReservationReleased(Event):
+    """Said by inventory when nothing is reserved for a claim any more; heard by claims."""
+
+    key: ClassVar[str] = "inventory.reservation.released.v1"
+    example: ClassVar[dict[str, Any]] = {"remedy_id": "claim_01"}
+    remedy_id: str
+
+
+class ReceiveReceiptStock(Command):
+    """Said by returns when goods arrived that may be sold again; heard by inventory.
+
+    Without ``location_id`` each item goes to the first location that stocks it. Variants whose
+    stock is not managed are passed over.
+    """
+
+    key: ClassVar[str] = "inventory.receipt-stock.receive"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "location_id": None,
+        "lines": [{"line_no": 1, "line_id": "item_01", "variant_id": "variant_01", "quantity": 1}],
+    }
+    receipt_id: str
+    return_id: str
+    location_id: str | None = None
+    lines: list[ReceivedLine]
+
+
+class ReceiptStockReceived(Event):
+    """Said by inventory when the stock movements of a receipt are booked; heard by returns."""
+
+    key: ClassVar[str] = "inventory.receipt-stock.received.v1"
+    example: ClassVar[dict[str, Any]] = {"receipt_id": "rcpt_01", "return_id": "ret_01"}
+    receipt_id: str
+    return_id: str
+
+
+class ReceiptStockRejected(Rejection):
+    """Said by inventory when a location does not stock an item; nothing is booked;
+    heard by returns."""
+
+    key: ClassVar[str] = "inventory.receipt-stock.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "code": "level_not_found",
+        "kind": "not_found",
+        "message": "Inventory level for inventory item iitem_01 and location sloc_01 not found",
+    }
+    receipt_id: str
+    return_id: str
+
+
+MESSAGES: tuple[type[Command] | type[Event], ...] = (
+    PlaceReservation,
+    ReservationPlaced,
+    ReservationRejected,
+    ReleaseReservation,
+    ReservationReleased,
+    ReceiveReceiptStock,
+    ReceiptStockReceived,
+    ReceiptStockRejected,
+)

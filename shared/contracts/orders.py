@@ -1,0 +1,371 @@
+"""The language of orders: commands it obeys, replies and events it says."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from contracts.base import (
+    Command,
+    Event,
+    LineQuantity,
+    LineSnapshot,
+    RefundLine,
+    Rejection,
+    ReturnShipping,
+    ShippingQuote,
+    TaxRate,
+)
+
+_LINE = {"line_id": "item_01", "quantity": 1}
+_SNAPSHOT = {
+    "line_id": "item_01",
+    "variant_id": "variant_01",
+    "title": "Red mug",
+    "quantity": 2,
+    "unit_price": 1000,
+    "fulfilled_quantity": 2,
+    "shipped_quantity": 2,
+    "returned_quantity": 0,
+    "delivered_at": "2026-11-01T10:00:00+00:00",
+}
+_GOODS = {
+    "line_id": "item_01",
+    "part": "goods",
+    "quantity": 1,
+    "amount": 1000,
+    "rule": "1 x 1000",
+}
+
+
+class PlaceClaimHold(Command):
+    """Said by claims when a claim is opened; heard by orders.
+
+    Holds the units (and, for a refund, the money). ``execute_refund`` asks orders to go on with
+    the refund at once, because nobody else can refuse this claim.
+    """
+
+    key: ClassVar[str] = "orders.claim-hold.place"
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "order_id": "order_01",
+        "type": "refund",
+        "lines": [_LINE],
+        "refund_amount": None,
+        "execute_refund": True,
+        "return_shipping": None,
+    }
+    claim_id: str
+    order_id: str
+    type: str
+    lines: list[LineQuantity]
+    refund_amount: int | None = None
+    execute_refund: bool = False
+    return_shipping: ReturnShipping | None = None
+
+
+class ClaimHoldPlaced(Event):
+    """Said by orders when the units and the money of a claim are held; heard by claims.
+
+    ``amount`` is what the refund will be (minor units, 0 for a replace claim), ``explanation``
+    its parts. ``tax`` is what replacement lines carry.
+    """
+
+    key: ClassVar[str] = "orders.claim-hold.placed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "order_id": "order_01",
+        "currency_code": "gbp",
+        "amount": 1000,
+        "explanation": [_GOODS],
+        "lines": [_SNAPSHOT],
+        "tax": {"rate": 20.0, "code": None, "name": "default"},
+        "return_shipping": None,
+        "no_notification": False,
+    }
+    claim_id: str
+    order_id: str
+    currency_code: str
+    amount: int
+    explanation: list[RefundLine] = []
+    lines: list[LineSnapshot] = []
+    tax: TaxRate | None = None
+    return_shipping: ShippingQuote | None = None
+    no_notification: bool = False
+
+
+class ClaimHoldRejected(Rejection):
+    """Said by orders when a claim cannot be held; nothing was changed; heard by claims."""
+
+    key: ClassVar[str] = "orders.claim-hold.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "code": "quantity_exceeds_fulfilled",
+        "kind": "not_allowed",
+        "message": "Cannot claim more of an item than has been fulfilled.",
+    }
+    claim_id: str
+
+
+class ReleaseClaimHold(Command):
+    """Said by claims to give the units and the money of a claim back; heard by orders.
+
+    Works in any state: an unknown claim leaves a tombstone, so that a late hold is refused.
+    """
+
+    key: ClassVar[str] = "orders.claim-hold.release"
+    example: ClassVar[dict[str, Any]] = {"claim_id": "claim_01", "order_id": "order_01"}
+    claim_id: str
+    order_id: str
+
+
+class ClaimHoldReleased(Event):
+    """Said by orders when nothing of a claim is held any more; heard by claims.
+
+    ``pivot_passed`` means the opposite: a refund is on its way or done, nothing was released.
+    """
+
+    key: ClassVar[str] = "orders.claim-hold.released.v1"
+    example: ClassVar[dict[str, Any]] = {"claim_id": "claim_01", "pivot_passed": False}
+    claim_id: str
+    pivot_passed: bool = False
+
+
+class ExecuteClaimRefund(Command):
+    """Said by claims when everybody agreed and the money may go; heard by orders. The pivot."""
+
+    key: ClassVar[str] = "orders.claim-refund.execute"
+    example: ClassVar[dict[str, Any]] = {"claim_id": "claim_01", "order_id": "order_01"}
+    claim_id: str
+    order_id: str
+
+
+class ClaimRefundSucceeded(Event):
+    """Said by orders when a claim's money went out; heard by claims.
+
+    ``amount`` is minor units; 0 means that there was nothing to refund and ``refund_id`` is null.
+    """
+
+    key: ClassVar[str] = "orders.claim-refund.succeeded.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "refund_id": "ref_01",
+        "amount": 1000,
+    }
+    claim_id: str
+    refund_id: str | None = None
+    amount: int
+
+
+class ClaimRefundDeclined(Rejection):
+    """Said by orders when the payment provider definitely declined; units and money are free again;
+    heard by claims."""
+
+    key: ClassVar[str] = "orders.claim-refund.declined.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "code": "refund_declined",
+        "kind": "not_allowed",
+        "message": "The payment provider declined the refund: card closed",
+    }
+    claim_id: str
+
+
+class PlaceReturnHold(Command):
+    """Said by returns when a return is requested; heard by orders. Holds units, never money."""
+
+    key: ClassVar[str] = "orders.return-hold.place"
+    example: ClassVar[dict[str, Any]] = {
+        "return_id": "ret_01",
+        "order_id": "order_01",
+        "lines": [_LINE],
+        "refund": None,
+        "return_shipping": None,
+    }
+    return_id: str
+    order_id: str
+    lines: list[LineQuantity]
+    refund: int | None = None
+    return_shipping: ReturnShipping | None = None
+
+
+class ReturnHoldPlaced(Event):
+    """Said by orders when the units of a return are held; heard by returns.
+
+    ``amount`` is the refund to expect (minor units; may be negative when the label is dearer
+    than the goods).
+    """
+
+    key: ClassVar[str] = "orders.return-hold.placed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "return_id": "ret_01",
+        "order_id": "order_01",
+        "currency_code": "gbp",
+        "amount": 1000,
+        "explanation": [_GOODS],
+        "lines": [_SNAPSHOT],
+        "return_shipping": None,
+        "no_notification": False,
+    }
+    return_id: str
+    order_id: str
+    currency_code: str
+    amount: int
+    explanation: list[RefundLine] = []
+    lines: list[LineSnapshot] = []
+    return_shipping: ShippingQuote | None = None
+    no_notification: bool = False
+
+
+class ReturnHoldRejected(Rejection):
+    """Said by orders when a return cannot be held; nothing was changed; heard by returns."""
+
+    key: ClassVar[str] = "orders.return-hold.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "return_id": "ret_01",
+        "code": "quantity_exceeds_purchased",
+        "kind": "not_allowed",
+        "message": "Cannot return more items than have been purchased",
+    }
+    return_id: str
+
+
+class ReleaseReturnHold(Command):
+    """Said by returns to give back the units of a return that did not come; heard by orders."""
+
+    key: ClassVar[str] = "orders.return-hold.release"
+    example: ClassVar[dict[str, Any]] = {"return_id": "ret_01", "order_id": "order_01"}
+    return_id: str
+    order_id: str
+
+
+class ReturnHoldReleased(Event):
+    """Said by orders when nothing of a return is held any more; heard by returns."""
+
+    key: ClassVar[str] = "orders.return-hold.released.v1"
+    example: ClassVar[dict[str, Any]] = {"return_id": "ret_01"}
+    return_id: str
+
+
+class SettleReturnReceipt(Command):
+    """Said by returns when goods arrived; heard by orders, which never refuses: goods are a fact.
+
+    ``claim_id`` is set for a return that a claim opened: its units live under the claim's remedy
+    and its money was settled there. ``refund`` null means "what the received units are worth".
+    """
+
+    key: ClassVar[str] = "orders.return-receipt.settle"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "claim_id": None,
+        "order_id": "order_01",
+        "lines": [_LINE],
+        "refund": None,
+    }
+    receipt_id: str
+    return_id: str
+    claim_id: str | None = None
+    order_id: str
+    lines: list[LineQuantity]
+    refund: int | None = None
+
+
+class ReturnReceiptSettled(Event):
+    """Said by orders when a receipt is booked and its money is out; heard by returns.
+
+    ``action_required`` means that the goods are booked but the money is not: ``code`` and
+    ``message`` say why.
+    """
+
+    key: ClassVar[str] = "orders.return-receipt.settled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "refund_id": "ref_01",
+        "refund_amount": 1000,
+        "explanation": [_GOODS],
+        "action_required": False,
+        "code": None,
+        "message": None,
+    }
+    receipt_id: str
+    return_id: str
+    refund_id: str | None = None
+    refund_amount: int = 0
+    explanation: list[RefundLine] = []
+    action_required: bool = False
+    code: str | None = None
+    message: str | None = None
+
+
+class OrderRefunded(Event):
+    """Said by orders when money of an order went back to its payer, for whatever cause;
+    for outside only.
+
+    ``cause_kind`` is claim, receipt or manual, ``cause_id`` its id; ``amount`` is minor units.
+    """
+
+    key: ClassVar[str] = "orders.order.refunded.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.refund_created",
+        "id": "order_01",
+        "refund_id": "ref_01",
+        "no_notification": False,
+        "amount": 1000,
+        "currency_code": "gbp",
+        "cause_kind": "claim",
+        "cause_id": "claim_01",
+        "payment_status": "partially_refunded",
+    }
+    name: str = "order.refund_created"
+    id: str
+    refund_id: str
+    no_notification: bool = False
+    amount: int
+    currency_code: str
+    cause_kind: str
+    cause_id: str
+    payment_status: str
+
+
+class OrderItemsReturned(Event):
+    """Said by orders when a receipt of returned goods was booked on an order; for outside only.
+
+    ``name`` is Medusa's: ``order.items_returned``, or ``order.return_action_required`` when the
+    money could not go out.
+    """
+
+    key: ClassVar[str] = "orders.order.items-returned.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.items_returned",
+        "id": "order_01",
+        "return_id": "ret_01",
+        "no_notification": False,
+        "fulfillment_status": "partially_returned",
+    }
+    name: str = "order.items_returned"
+    id: str
+    return_id: str
+    no_notification: bool = False
+    fulfillment_status: str
+
+
+MESSAGES: tuple[type[Command] | type[Event], ...] = (
+    PlaceClaimHold,
+    ClaimHoldPlaced,
+    ClaimHoldRejected,
+    ReleaseClaimHold,
+    ClaimHoldReleased,
+    ExecuteClaimRefund,
+    ClaimRefundSucceeded,
+    ClaimRefundDeclined,
+    PlaceReturnHold,
+    ReturnHoldPlaced,
+    ReturnHoldRejected,
+    ReleaseReturnHold,
+    ReturnHoldReleased,
+    SettleReturnReceipt,
+    ReturnReceiptSettled,
+    OrderRefunded,
+    OrderItemsReturned,
+)

@@ -1,0 +1,35 @@
+"""What every test shares: the engines' fixtures, and the order of a whole run."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+pytest_plugins = ["chassis.testing"] if find_spec("chassis.testing") else []
+
+# Quick and pure first, whole journeys last: the first red line of a run comes early and is the
+# one nearest to its cause.
+_ORDER = (
+    "house",
+    "contracts",
+    "chassis",
+    "orders",
+    "claims",
+    "returns",
+    "inventory",
+    "gateway",
+    "deploy",
+    "journeys",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort by folder; inside a folder the order of collection stays."""
+    root = config.rootpath / "tests"
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(root).parts[0] if item.path.is_relative_to(root) else ""
+        return _ORDER.index(folder) if folder in _ORDER else len(_ORDER) - 2
+
+    items.sort(key=rank)

@@ -1,0 +1,205 @@
+"""The broker's definitions: from subscriptions to a file, and a real broker that keeps to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
+
+from chassis import engines
+from chassis.messaging import COMMANDS, EVENTS, Subscription
+from contracts import catalogue
+from deploy.rabbitmq_definitions import DEPLOYER, definitions, password_hash
+
+SERVICES = ("orders", "claims", "returns", "inventory")
+PASSWORDS = {name: f"{name}-password" for name in (*SERVICES, DEPLOYER)}
+
+
+async def _never(*_: Any) -> None:
+    raise AssertionError("only the keys of a subscription matter here")
+
+
+def _subscriptions() -> list[Subscription]:
+    """What the catalogue says that every queue takes."""
+    queues: dict[str, dict[Any, Any]] = {}
+    for entry in catalogue.entries():
+        for queue in entry.queues:
+            queues.setdefault(queue, {})[entry.model] = _never
+    return [Subscription(queue, handlers) for queue, handlers in queues.items()]
+
+
+MADE = definitions(_subscriptions(), passwords=PASSWORDS)
+
+
+def _rows(kind: str, **where: str) -> list[dict[str, Any]]:
+    return [row for row in MADE[kind] if all(row[key] == value for key, value in where.items())]
+
+
+def test_the_same_input_gives_the_same_file() -> None:
+    again = definitions(reversed(_subscriptions()), passwords=PASSWORDS)
+    assert json.dumps(again) == json.dumps(MADE)
+
+
+def test_a_service_writes_to_two_exchanges_reads_its_queues_and_declares_nothing() -> None:
+    for name in SERVICES:
+        assert _rows("permissions", user=name) == [
+            {
+                "user": name,
+                "vhost": "/",
+                "configure": "^$",
+                "write": r"^reclamo\.(commands|events)\.v1$",
+                "read": rf"^{name}\..*",
+            }
+        ]
+
+
+@pytest.mark.parametrize(
+    ("service", "exchange", "write"),
+    [
+        ("claims", COMMANDS, r"^(inventory|orders|returns)\."),
+        ("returns", COMMANDS, r"^(inventory|orders)\."),
+        ("orders", COMMANDS, "^$"),
+        ("inventory", COMMANDS, "^$"),
+        ("claims", EVENTS, r"^claims\."),
+        ("orders", EVENTS, r"^orders\."),
+    ],
+)
+def test_a_service_says_only_what_the_catalogue_lets_it_say(
+    service: str, exchange: str, write: str
+) -> None:
+    [row] = _rows("topic_permissions", user=service, exchange=exchange)
+    assert row["write"] == write
+
+
+def test_every_queue_has_its_dead_letter_queue_and_every_binding_a_queue() -> None:
+    queues = {row["name"] for row in MADE["queues"]}
+    live = {name for name in queues if not name.endswith(".dlq")}
+    assert queues == live | {f"{name}.dlq" for name in live}
+    assert {row["destination"] for row in MADE["bindings"]} == queues
+    assert all(row["arguments"]["x-queue-type"] == "quorum" for row in MADE["queues"])
+
+
+def test_a_password_is_hashed_as_rabbitmq_expects_and_is_nowhere_in_clear() -> None:
+    raw = base64.b64decode(password_hash("orders", "s3cret"))
+    assert raw[4:] == hashlib.sha256(raw[:4] + b"s3cret").digest()
+    assert password_hash("claims", "s3cret") != password_hash("orders", "s3cret")
+    assert not [secret for secret in PASSWORDS.values() if secret in json.dumps(MADE)]
+
+
+# --- a real broker ------------------------------------------------------------------------------
+
+
+class _Broker(engines.RabbitServer):
+    """A private broker that loads a definitions file when it boots."""
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        file = self.data_dir / "definitions.json"
+        file.write_text(json.dumps(MADE))
+        with (self.data_dir / "rabbitmq.conf").open("a") as configuration:
+            configuration.write(f"load_definitions = {file}\n")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The host and port of a broker that runs by these definitions."""
+    try:
+        engines.rabbitmq_binary()
+    except engines.EngineMissing as missing:
+        pytest.skip(f"needs a broker of its own: {missing}")
+    folder: Path = tmp_path_factory.mktemp("broker")
+    with _Broker(folder) as url:
+        yield url.rpartition("@")[2].rstrip("/")
+
+
+Channels = Any
+
+
+@pytest.fixture
+async def channel_of(broker: str) -> AsyncIterator[Channels]:
+    """``channel = await channel_of("claims")``: a channel of that broker user."""
+    connections = []
+
+    async def open_channel(user: str) -> aio_pika.abc.AbstractChannel:
+        connection = await aio_pika.connect(f"amqp://{user}:{PASSWORDS[user]}@{broker}/")
+        connections.append(connection)
+        return await connection.channel(on_return_raises=True)
+
+    yield open_channel
+    for connection in connections:
+        await connection.close()
+
+
+def _message(user: str) -> aio_pika.Message:
+    return aio_pika.Message(b"{}", user_id=user, delivery_mode=2)
+
+
+async def test_a_command_reaches_its_receiver_with_its_sender_proven(channel_of: Channels) -> None:
+    claims, orders = await channel_of("claims"), await channel_of("orders")
+    exchange = await claims.get_exchange(COMMANDS, ensure=False)
+    await exchange.publish(_message("claims"), "orders.claim-hold.place")
+    queue = await orders.get_queue("orders.commands.v1", ensure=False)
+    got = await queue.get(timeout=5)
+    await got.ack()
+    assert (got.user_id, got.routing_key) == ("claims", "orders.claim-hold.place")
+
+
+_REFUSED = (AMQPError, ChannelInvalidStateError, DeliveryError)
+
+
+class TestTheBrokerRefuses:
+    """What a service may not do, however it tries."""
+
+    @pytest.mark.parametrize(
+        ("user", "exchange", "key"),
+        [
+            ("claims", EVENTS, "orders.claim-refund.succeeded.v1"),
+            ("inventory", COMMANDS, "orders.claim-refund.execute"),
+            ("returns", COMMANDS, "returns.claim-return.open"),
+            ("claims", "", "orders.commands.v1"),
+        ],
+        ids=["a forged reply", "a command", "a command to itself", "the default exchange"],
+    )
+    async def test_a_publication_that_is_not_the_services_to_make(
+        self, channel_of: Channels, user: str, exchange: str, key: str
+    ) -> None:
+        channel = await channel_of(user)
+        target = (
+            await channel.get_exchange(exchange, ensure=False)
+            if exchange
+            else channel.default_exchange
+        )
+        with pytest.raises(_REFUSED, match="ACCESS_REFUSED"):
+            await target.publish(_message(user), key, timeout=5)
+
+    async def test_a_forged_sender(self, channel_of: Channels) -> None:
+        channel = await channel_of("claims")
+        exchange = await channel.get_exchange(COMMANDS, ensure=False)
+        with pytest.raises(_REFUSED, match="PRECONDITION_FAILED"):
+            await exchange.publish(_message("returns"), "orders.claim-hold.place", timeout=5)
+
+    async def test_reading_a_foreign_queue(self, channel_of: Channels) -> None:
+        channel = await channel_of("claims")
+        queue = await channel.get_queue("orders.commands.v1", ensure=False)
+        with pytest.raises(_REFUSED, match="ACCESS_REFUSED"):
+            await queue.get(timeout=5)
+
+    async def test_declaring_and_binding(self, channel_of: Channels) -> None:
+        channel = await channel_of("claims")
+        with pytest.raises(_REFUSED, match="ACCESS_REFUSED"):
+            await channel.declare_queue("claims.extra.v1", durable=True)
+        channel = await channel_of("claims")
+        queue = await channel.get_queue("claims.saga.v1", ensure=False)
+        with pytest.raises(_REFUSED, match="ACCESS_REFUSED"):
+            await queue.bind(EVENTS, "#")
+
+    async def test_the_guest(self, broker: str) -> None:
+        with pytest.raises(AMQPError):
+            await aio_pika.connect(f"amqp://guest:guest@{broker}/", timeout=5)

@@ -1,0 +1,477 @@
+"""The rules of a return, sentence by sentence. Pure: no database, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.errors import Refusal
+from services.returns import domain
+from services.returns.domain import Action, Arrival, Facts, Item, Line, Return, State
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def a_return(*lines: Line, **given_fields: Any) -> Return:
+    """A requested return of two mugs and one pot, unless told otherwise."""
+    fields: dict[str, Any] = {"state": State.REQUESTED, "status": State.REQUESTED}
+    own = lines or (
+        Line("item_mug", 2, variant_id="variant_mug", unit_price=1000),
+        Line("item_pot", 1, unit_price=3000),
+    )
+    return Return("ret_1", "order_1", own, **{**fields, **given_fields})
+
+
+def a_fact(line_id: str = "item_mug", *, delivered_days_ago: float | None = 3) -> Facts:
+    delivered = None
+    if delivered_days_ago is not None:
+        delivered = (NOW - timedelta(days=delivered_days_ago)).isoformat()
+    return Facts(line_id, "variant_mug", "Red mug", 1000, delivered)
+
+
+# What a caller reads when a return does not allow what was asked.
+EXPECTED = """
+given           | when      | then
+opening         | agree     | requested
+opening         | refuse    | refused
+opening         | receive   | not_found Return with id: ret_1 was not found
+opening         | put_back  | impossible
+opening         | complete  | impossible
+opening         | keep_open | impossible
+opening         | cancel    | not_found Return with id: ret_1 was not found
+opening         | release   | impossible
+requested       | agree     | requested
+requested       | refuse    | impossible
+requested       | receive   | receiving
+requested       | put_back  | impossible
+requested       | complete  | impossible
+requested       | keep_open | impossible
+requested       | cancel    | canceling
+requested       | release   | impossible
+receiving       | agree     | impossible
+receiving       | refuse    | impossible
+receiving       | receive   | conflict Return with id ret_1 is being changed
+receiving       | put_back  | requested
+receiving       | complete  | received
+receiving       | keep_open | requires_action
+receiving       | cancel    | conflict Return with id ret_1 is being changed
+receiving       | release   | impossible
+requires_action | agree     | impossible
+requires_action | refuse    | impossible
+requires_action | receive   | receiving
+requires_action | put_back  | impossible
+requires_action | complete  | impossible
+requires_action | keep_open | impossible
+requires_action | cancel    | not_allowed Can't cancel a return which has been returned
+requires_action | release   | impossible
+received        | agree     | impossible
+received        | refuse    | impossible
+received        | receive   | not_allowed Return with id ret_1 has already been received
+received        | put_back  | impossible
+received        | complete  | impossible
+received        | keep_open | impossible
+received        | cancel    | not_allowed Can't cancel a return which has been returned
+received        | release   | impossible
+canceling       | agree     | impossible
+canceling       | refuse    | impossible
+canceling       | receive   | conflict Return with id ret_1 is being changed
+canceling       | put_back  | impossible
+canceling       | complete  | impossible
+canceling       | keep_open | impossible
+canceling       | cancel    | canceling
+canceling       | release   | canceled
+canceled        | agree     | impossible
+canceled        | refuse    | impossible
+canceled        | receive   | not_allowed Cannot receive a canceled return
+canceled        | put_back  | impossible
+canceled        | complete  | impossible
+canceled        | keep_open | impossible
+canceled        | cancel    | canceled
+canceled        | release   | canceled
+refused         | agree     | impossible
+refused         | refuse    | refused
+refused         | receive   | not_found Return with id: ret_1 was not found
+refused         | put_back  | impossible
+refused         | complete  | impossible
+refused         | keep_open | impossible
+refused         | cancel    | not_found Return with id: ret_1 was not found
+refused         | release   | impossible
+"""
+ROWS = [
+    tuple(cell.strip() for cell in line.split("|")) for line in EXPECTED.strip().splitlines()[1:]
+]
+HIDDEN = (State.OPENING, State.REFUSED)
+
+
+def _outcome(state: State, action: Action) -> str:
+    status = None if state in HIDDEN else State.REQUESTED
+    if state in domain.PUBLIC:
+        status = state
+    try:
+        return domain.move(a_return(state=state, status=status), action=action).state
+    except domain.Impossible:
+        return "impossible"
+    except Refusal as refusal:
+        return f"{refusal.kind} {refusal.message}"
+
+
+class TestTransitions:
+    @pytest.mark.parametrize(("state", "action", "then"), ROWS)
+    def test_a_state_and_an_action_have_one_outcome(
+        self, state: str, action: str, then: str
+    ) -> None:
+        assert _outcome(State(state), Action(action)) == then
+
+    def test_every_pair_of_state_and_action_is_tested(self) -> None:
+        assert {(row[0], row[1]) for row in ROWS} == {(s, a) for s in State for a in Action}
+
+    def test_every_state_can_be_reached_and_every_saga_state_can_be_left(self) -> None:
+        reached = {State.OPENING}
+        for _ in State:
+            for state in tuple(reached):
+                cells = (domain.TRANSITIONS[state, action] for action in Action)
+                reached |= {State(cell) for cell in cells if cell in tuple(State)}
+        assert reached == set(State)
+        for state in (State.OPENING, State.RECEIVING, State.CANCELING):
+            assert any(domain.TRANSITIONS[state, action] in tuple(State) for action in Action)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            domain._TABLE.replace("| requested | refused |", "| requsted | refused |"),
+            domain._TABLE.replace("!busy ", "!lazy "),
+            domain._TABLE.replace("agree ", "nod   "),
+            "\n".join(domain._TABLE.split("\n")[:-2]) + "\n",
+        ],
+        ids=["unknown state", "unknown refusal", "unknown action", "missing row"],
+    )
+    def test_a_wrong_table_does_not_load(self, wrong: str) -> None:
+        assert wrong != domain._TABLE
+        with pytest.raises((ValueError, KeyError)):
+            domain._parsed(wrong)
+
+    def test_a_saga_state_shows_the_status_the_return_had(self) -> None:
+        partly = a_return(state=State.REQUIRES_ACTION, status=State.REQUIRES_ACTION)
+        receiving = domain.move(partly, action=Action.RECEIVE)
+        assert (receiving.state, receiving.status) == (State.RECEIVING, State.REQUIRES_ACTION)
+        back = domain.move(receiving, action=Action.PUT_BACK)
+        assert (back.state, back.status) == (State.REQUIRES_ACTION, State.REQUIRES_ACTION)
+
+    @pytest.mark.parametrize(
+        ("state", "actions"),
+        [
+            (State.REQUESTED, ["receive", "cancel"]),
+            (State.REQUIRES_ACTION, ["receive"]),
+            (State.RECEIVING, []),
+            (State.RECEIVED, []),
+            (State.CANCELED, []),
+        ],
+    )
+    def test_a_page_is_told_what_may_be_done_next(self, state: State, actions: list[str]) -> None:
+        assert domain.allowed_actions(state=state) == actions
+
+
+class TestRequest:
+    def test_a_doubled_item_is_one_line_with_the_sum(self) -> None:
+        asked = domain.request(
+            return_id="ret_1",
+            order_id="order_1",
+            items=[Item("a", 1, None, "dent"), Item("b", 1), Item("a", 2, "rr_1", "scratch")],
+        )
+        assert asked.lines == (
+            Line("a", 3, reason_id="rr_1", note="dent"),
+            Line("b", 1),
+        )
+        assert (asked.state, asked.status) == (State.OPENING, None)
+
+    def test_a_return_without_items_is_refused(self) -> None:
+        with pytest.raises(domain.NothingToReturn) as caught:
+            domain.request(return_id="ret_1", order_id="order_1", items=[])
+        assert (caught.value.kind, caught.value.message) == (
+            "invalid",
+            "items should not be empty",
+        )
+
+    @pytest.mark.parametrize("quantity", [0, -1])
+    def test_less_than_one_unit_is_refused(self, quantity: int) -> None:
+        with pytest.raises(domain.QuantityTooSmall) as caught:
+            domain.merged(items=[Item("a", 2), Item("a", quantity)])
+        assert caught.value.message == "quantity must not be less than 1"
+
+    def test_more_units_than_a_line_can_count_are_refused(self) -> None:
+        most = domain.QUANTITY_MAX
+        assert domain.merged(items=[Item("a", most)])[0].quantity == most
+        with pytest.raises(domain.QuantityTooLarge):
+            domain.merged(items=[Item("a", most), Item("a", 1)])
+
+    @pytest.mark.parametrize(
+        ("asked", "at_request", "at_receipt"),
+        [(None, None, None), (-1, 0, 0), (0, None, 0), (500, 500, 500)],
+    )
+    def test_a_negative_refund_counts_as_0_and_0_counts_at_the_receipt_only(
+        self, asked: int | None, at_request: int | None, at_receipt: int | None
+    ) -> None:
+        assert domain.requested_refund(refund=asked) == at_request
+        assert domain.received_refund(refund=asked) == at_receipt
+
+    @pytest.mark.parametrize(("given_refund", "shown"), [(None, -75), (900, 900), (-5, 0)])
+    def test_the_refund_to_expect_is_the_computed_one_unless_one_was_given(
+        self, given_refund: int | None, shown: int
+    ) -> None:
+        asked = domain.request(
+            return_id="ret_1",
+            order_id="order_1",
+            items=[Item("item_mug", 1)],
+            refund=given_refund,
+        )
+        agreed = domain.agree(asked, amount=-75, facts=[a_fact()], no_notification=False, now=NOW)
+        assert agreed.refund_amount == shown
+        assert (agreed.state, agreed.status, agreed.requested_at) == (
+            State.REQUESTED,
+            State.REQUESTED,
+            NOW,
+        )
+        assert agreed.lines[0].variant_id == "variant_mug"
+        assert agreed.lines[0].unit_price == 1000
+
+    @pytest.mark.parametrize(
+        ("own", "of_order", "result"),
+        [(None, True, True), (None, False, False), (False, True, False), (True, False, True)],
+    )
+    def test_the_wish_for_silence_is_inherited_unless_stated(
+        self, own: bool | None, of_order: bool, result: bool
+    ) -> None:
+        asked = a_return(state=State.OPENING, status=None, no_notification=own)
+        agreed = domain.agree(asked, amount=0, facts=[], no_notification=of_order, now=NOW)
+        assert agreed.no_notification is result
+
+    def test_a_return_number_is_short_and_always_the_same(self) -> None:
+        number = domain.return_number(return_id="ret_1")
+        assert number == domain.return_number(return_id="ret_1")
+        assert number != domain.return_number(return_id="ret_2")
+        assert len(number) == 13
+        assert number.startswith("R-")
+
+
+class TestPolicy:
+    """Each case switches on exactly one policy."""
+
+    @pytest.mark.parametrize(
+        ("days", "code"),
+        [
+            (None, "not_delivered"),
+            (0, None),
+            (30, None),
+            (30.00001, "return_window_closed"),
+            (400, "return_window_closed"),
+        ],
+    )
+    def test_a_line_can_be_returned_for_30_days_from_its_delivery(
+        self, days: float | None, code: str | None
+    ) -> None:
+        found = domain.policy_findings(facts=[a_fact(delivered_days_ago=days)], now=NOW)
+        assert [refusal.code for refusal in found] == ([code] if code else [])
+
+    def test_the_window_names_its_last_day(self) -> None:
+        (found,) = domain.policy_findings(facts=[a_fact(delivered_days_ago=31)], now=NOW)
+        assert found.message == "Line item with item_mug could be returned until 2026-11-19"
+
+    def test_every_line_is_looked_at(self) -> None:
+        facts = [a_fact("a"), a_fact("b", delivered_days_ago=None), a_fact("c")]
+        found = domain.policy_findings(facts=facts, now=NOW)
+        assert [refusal.facts["line_id"] for refusal in found] == ["b"]
+
+
+class TestReceipt:
+    def test_a_receipt_counts_its_lines_from_1_and_knows_their_variants(self) -> None:
+        receiving, lines = domain.start_receipt(
+            a_return(),
+            receipt_id="rcpt_1",
+            items=[Item("item_pot", 1), Item("item_mug", 1), Item("item_mug", 1)],
+        )
+        assert lines == (
+            Arrival(1, "item_pot", None, 1),
+            Arrival(2, "item_mug", "variant_mug", 2),
+        )
+        assert (receiving.state, receiving.receipt_id) == (State.RECEIVING, "rcpt_1")
+
+    def test_a_line_that_was_not_requested_is_refused(self) -> None:
+        with pytest.raises(domain.ForeignLine) as caught:
+            domain.start_receipt(a_return(), receipt_id="r", items=[Item("item_other", 1)])
+        assert (caught.value.kind, caught.value.message) == (
+            "invalid",
+            "Return contains invalid line item",
+        )
+
+    @pytest.mark.parametrize(
+        ("received", "comes", "refused"),
+        [(0, 2, False), (0, 3, True), (1, 1, False), (1, 2, True), (2, 1, True)],
+    )
+    def test_no_more_comes_than_is_still_announced(
+        self, received: int, comes: int, refused: bool
+    ) -> None:
+        partly = a_return(Line("item_mug", 2, received))
+        if refused:
+            with pytest.raises(domain.TooManyReceived) as caught:
+                domain.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
+            assert caught.value.facts["missing_quantity"] == 2 - received
+        else:
+            _, lines = domain.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
+            assert [line.quantity for line in lines] == [comes]
+
+    def test_nothing_received_changes_nothing(self) -> None:
+        before = a_return()
+        assert domain.start_receipt(before, receipt_id="r", items=[]) == (before, ())
+
+    def test_the_state_is_asked_before_the_lines(self) -> None:
+        canceled = a_return(state=State.CANCELED, status=State.CANCELED)
+        with pytest.raises(domain.ReceiptOfCanceled):
+            domain.start_receipt(canceled, receipt_id="r", items=[Item("item_other", 1)])
+        with pytest.raises(domain.ReceiptOfCanceled):
+            domain.start_receipt(canceled, receipt_id="r", items=[])
+
+    def test_a_full_receipt_ends_the_return_and_shows_what_was_paid(self) -> None:
+        receiving, lines = domain.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r", items=domain.all_missing(a_return())
+        )
+        done = domain.settle(
+            receiving, lines=lines, refund_amount=4800, action_required=False, now=NOW
+        )
+        assert (done.state, done.status, done.receipt_id) == (
+            State.RECEIVED,
+            State.RECEIVED,
+            None,
+        )
+        assert (done.refund_amount, done.refunded_amount, done.received_at) == (4800, 4800, NOW)
+        assert done.everything_received
+
+    def test_a_short_receipt_can_be_completed_by_a_second_one(self) -> None:
+        first, lines = domain.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r1", items=[Item("item_mug", 1)]
+        )
+        short = domain.settle(
+            first, lines=lines, refund_amount=1000, action_required=False, now=NOW
+        )
+        assert (short.status, short.refund_amount) == (State.REQUIRES_ACTION, 5000)
+        second, lines = domain.start_receipt(
+            short, receipt_id="r2", items=domain.all_missing(short)
+        )
+        done = domain.settle(
+            second, lines=lines, refund_amount=4000, action_required=False, now=NOW
+        )
+        assert (done.status, done.refund_amount) == (State.RECEIVED, 5000)
+
+    def test_blocked_money_keeps_the_return_open(self) -> None:
+        receiving, lines = domain.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r", items=domain.all_missing(a_return())
+        )
+        blocked = domain.settle(
+            receiving, lines=lines, refund_amount=0, action_required=True, now=NOW
+        )
+        assert (blocked.status, blocked.refund_amount) == (State.REQUIRES_ACTION, 5000)
+        assert blocked.everything_received
+
+    def test_the_return_of_a_claim_keeps_mirroring_the_claims_amount(self) -> None:
+        of_claim = a_return(claim_id="claim_1", refund_amount=2400)
+        receiving, lines = domain.start_receipt(
+            of_claim, receipt_id="r", items=domain.all_missing(of_claim)
+        )
+        quiet = domain.settle(
+            receiving, lines=lines, refund_amount=0, action_required=False, now=NOW
+        )
+        paid = domain.settle(
+            receiving, lines=lines, refund_amount=100, action_required=False, now=NOW
+        )
+        assert (quiet.refund_amount, paid.refund_amount) == (2400, 100)
+
+
+class TestRefundOfAReceipt:
+    ALL = (Arrival(1, "item_mug", None, 2), Arrival(2, "item_pot", None, 1))
+
+    @pytest.mark.parametrize(
+        ("fields", "refund", "asked"),
+        [
+            ({}, None, None),
+            ({}, 0, 0),
+            ({}, -5, 0),
+            ({}, 700, 700),
+            ({"refund_given": 900}, None, 900),
+            ({"refund_given": 900}, 0, 0),
+            ({"refund_given": 900}, 700, 700),
+            ({"refund_given": 0}, None, 0),
+            ({"claim_id": "claim_1"}, None, None),
+            ({"claim_id": "claim_1"}, 700, 700),
+        ],
+    )
+    def test_the_receipts_amount_wins_then_the_requests_then_the_worth(
+        self, fields: dict[str, Any], refund: int | None, asked: int | None
+    ) -> None:
+        found = domain.refund_of_receipt(a_return(**fields), lines=self.ALL, refund=refund)
+        assert found == asked
+
+    @given(
+        fixed=st.integers(0, 10**9),
+        lines=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 5000)), min_size=1, max_size=4),
+        data=st.data(),
+    )
+    def test_all_parcels_together_get_exactly_the_amount_of_the_request(
+        self, fixed: int, lines: list[tuple[int, int]], data: st.DataObject
+    ) -> None:
+        return_ = a_return(
+            *(
+                Line(f"item_{number}", units, unit_price=price)
+                for number, (units, price) in enumerate(lines)
+            ),
+            refund_given=fixed,
+        )
+        paid = 0
+        while not return_.everything_received:
+            open_lines = [line for line in return_.lines if line.missing_quantity]
+            line = data.draw(st.sampled_from(open_lines))
+            units = data.draw(st.integers(1, line.missing_quantity))
+            arrival = (Arrival(1, line.line_id, None, units),)
+            part = domain.refund_of_receipt(return_, lines=arrival, refund=None)
+            assert part is not None
+            assert part >= 0
+            paid += part
+            return_ = replace(
+                return_,
+                lines=tuple(
+                    replace(own, received_quantity=own.received_quantity + units)
+                    if own.line_id == line.line_id
+                    else own
+                    for own in return_.lines
+                ),
+            )
+        assert paid == fixed
+
+
+class TestCancel:
+    def test_a_requested_return_waits_for_its_units_to_be_released(self) -> None:
+        canceling = domain.start_cancel(a_return())
+        assert (canceling.state, canceling.status) == (State.CANCELING, State.REQUESTED)
+        canceled = domain.finish_cancel(canceling, now=NOW)
+        assert (canceled.state, canceled.status, canceled.canceled_at) == (
+            State.CANCELED,
+            State.CANCELED,
+            NOW,
+        )
+
+    def test_canceling_twice_changes_nothing_more(self) -> None:
+        canceled = domain.finish_cancel(domain.start_cancel(a_return()), now=NOW)
+        assert domain.start_cancel(canceled) == canceled
+        assert domain.finish_cancel(canceled, now=NOW + timedelta(days=1)) == canceled
+
+
+class TestReasons:
+    def test_a_child_cannot_be_a_parent(self) -> None:
+        domain.may_be_parent(domain.Reason("rr_1", "size", "Size"))
+        child = domain.Reason("rr_2", "big", "Too big", parent_return_reason_id="rr_1")
+        with pytest.raises(domain.ReasonNestedTwice) as caught:
+            domain.may_be_parent(child)
+        assert caught.value.message == "Doubly nested return reasons is not supported"
