@@ -34,13 +34,11 @@ check: install-dev ## format, lint, types, imports, house laws, contracts, pure 
 
 up: install .env ## start every service in its own container
 	$(COMPOSE) up --build --detach --wait
-	@echo "Reclamo answers on port $${RECLAMO_PORT:-8000}; 'make logs' follows, 'make down' stops."
+	@$(COMPOSE) port gateway 8080 | sed 's|^|Reclamo answers on http://|'
 
-# What keygen does not print of .env.example gets a fresh password, or the example's own default.
 .env:
-	@umask 077; $(RECLAMO) keygen >$@.new
-	@$(PYTHON) deploy/fill_env.py .env.example $@.new && mv $@.new $@
-	@echo "New secrets were written to $@ (readable by you alone)."
+	@umask 077 && $(RECLAMO) keygen >$@.new && mv $@.new $@
+	@echo "New secrets were written to $@ (readable by you alone), an admin token among them."
 
 logs: ## follow the logs of the containers
 	$(COMPOSE) logs --follow --tail 100

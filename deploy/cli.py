@@ -35,9 +35,7 @@ T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Url = Annotated[str, typer.Option(help="the gateway", envvar="RECLAMO_URL")]
-Token = Annotated[
-    str | None, typer.Option(help="an admin API token", envvar="RECLAMO_ADMIN_TOKEN")
-]
+Token = Annotated[str | None, typer.Option(help="an admin API token", envvar="RECLAMO_ADMIN_TOKEN")]
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -115,9 +113,7 @@ def local(
 
 
 @app.command()
-def serve(
-    service: str, host: str = "127.0.0.1", port: int = 8080
-) -> None:
+def serve(service: str, host: str = "127.0.0.1", port: int = 8080) -> None:
     """Run one service (orders, claims, returns, inventory, gateway) in the foreground."""
     module = "gateway.app" if service == "gateway" else f"services.{service}.app"
     arguments = [sys.executable, "-m", module, "--host", host, "--port", str(port)]
@@ -125,15 +121,13 @@ def serve(
 
 
 @app.command()
-def migrate(service: str) -> None:
+def migrate(service: Literal["orders", "claims", "returns", "inventory", "gateway"]) -> None:
     """Bring the schema of one service to the newest revision."""
     from chassis import migrations
-    from deploy.assembly import PROCESSES
-    from gateway.settings import GatewaySettings
+    from chassis.settings import Settings
 
-    if service not in PROCESSES:
-        raise Failed(f"there is no {service}: it is one of {', '.join(PROCESSES)}")
-    migrations.upgrade(service, GatewaySettings().database_url(service))
+    # An image holds one service: nothing of the others may be imported here.
+    migrations.upgrade(service, Settings().database_url(service))
     words.print(f"{service}: schema at {migrations.head(service)}")
 
 
@@ -275,6 +269,34 @@ def topology_apply() -> None:
     words.print(f"{len(found.queues)} queues and {len(found.bindings)} bindings are declared.")
 
 
+@topology_app.command("definitions")
+def topology_definitions(
+    output: Annotated[Path | None, typer.Option(help="a file; else standard output")] = None,
+) -> None:
+    """Write RabbitMQ's definitions file: users, permissions, exchanges, queues and bindings.
+
+    Passwords come from RECLAMO_<SERVICE>_PASSWORD, that of the user `deployer` from
+    RECLAMO_RABBITMQ_PASSWORD.
+    """
+    from deploy.assembly import SUBSCRIPTIONS
+    from deploy.rabbitmq_definitions import DEPLOYER, definitions
+
+    variables = {name: f"RECLAMO_{name.upper()}_PASSWORD" for name in SUBSCRIPTIONS}
+    variables[DEPLOYER] = "RECLAMO_RABBITMQ_PASSWORD"
+    missing = [name for name in variables.values() if not os.environ.get(name)]
+    if missing:
+        raise Failed(f"set {', '.join(missing)} (`reclamo keygen` prints them)")
+    made = definitions(
+        (part for parts in SUBSCRIPTIONS.values() for part in parts),
+        passwords={user: os.environ[name] for user, name in variables.items()},
+    )
+    if output is None:
+        _put(made)
+    else:
+        output.write_text(json.dumps(made, indent=2) + "\n")
+        words.print(f"{len(made['queues'])} queues are in {output}.")
+
+
 def main() -> None:
     """The console script."""
     with contextlib.suppress(ValueError):
@@ -284,5 +306,3 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-

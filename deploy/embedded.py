@@ -14,7 +14,7 @@ from chassis import auth, failpoints, migrations
 from chassis.bus_local import LocalBus
 from chassis.db import Database, connect
 from chassis.service import Service
-from deploy.assembly import SERVICES, topology
+from deploy.assembly import SERVICES, settings_of, topology
 from deploy.secrets_file import Secrets
 from gateway import app as gateway_app
 from gateway.settings import GatewaySettings
@@ -30,7 +30,7 @@ class Embedded:
         key = auth.private_key(secrets.secret_key, "internal")
         self.services: dict[str, Service] = {
             name: build(
-                settings,
+                settings_of(name, settings),
                 connect(settings.database_url(name)),
                 self._bus,
                 auth.Verifier(key.public_key(), name),
@@ -87,5 +87,3 @@ async def running(settings: GatewaySettings, secrets: Secrets) -> AsyncIterator[
         yield embedded
     finally:
         await embedded.stop()
-
-

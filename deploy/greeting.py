@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rich.console import Console
@@ -12,11 +13,10 @@ from deploy.secrets_file import Secrets
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
 TRY_ORDER = 1001
+TRY_VARIANT = "mug"
 
 
-def embedded(
-    url: str, secrets: Secrets, *, data_dir: Path, seeded: bool, seconds: float
-) -> None:
+def embedded(url: str, secrets: Secrets, *, data_dir: Path, seeded: bool, seconds: float) -> None:
     """The banner of the embedded mode."""
     words.print(f"\n[bold]Reclamo[/] is ready after {seconds:.1f} s: [bold]{url}[/]\n")
     _addresses(url)
@@ -57,9 +57,8 @@ def _addresses(url: str) -> None:
 def _token_and_try(url: str, secrets: Secrets, *, seeded: bool) -> None:
     words.print(f"  API token      {secrets.admin_token}")
     if seeded:
-        body = (
-            '{"type":"refund","claim_items":[{"item_id":"%s","quantity":1,"reason":"wrong_item"}]}'
-        ) % line_id(TRY_ORDER, 1)
+        item = {"item_id": line_id(TRY_ORDER, TRY_VARIANT), "quantity": 1, "reason": "wrong_item"}
+        body = json.dumps({"type": "refund", "claim_items": [item]})
         words.print(
             "\n  Open a claim:\n"
             f"  curl -s {url}/admin/orders/{order_id(TRY_ORDER)}/claims \\\n"

@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 want=${1:?usage: deploy/install.sh base|dev}
 stamp=.venv/.reclamo-installed
 say() { printf '%s\n' "$*" >&2; }
-sum() { { pwd; cat "requirements/$1.txt" pyproject.toml; } | cksum; }
+# The head of pyproject.toml says what is installed; the settings of tools below it do not matter.
+sum() { { pwd; cat "requirements/$1.txt"; sed '/^\[tool\.pytest/,$d' pyproject.toml; } | cksum; }
 works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
 # An environment that once had the test tools keeps them: `make run` takes nothing away.
@@ -51,9 +52,12 @@ find_python() {
     return 1
 }
 
-with_uv() { # $1: the uv to use
-    "$1" pip sync --quiet --python .venv/bin/python --require-hashes "$lock" &&
-        "$1" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+# $1: the uv to use; then locks besides $lock, so that `sync` does not take uv itself away.
+with_uv() {
+    uv=$1
+    shift
+    "$uv" pip sync --quiet --python .venv/bin/python --require-hashes "$lock" "$@" &&
+        "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 }
 
 with_pip() {
@@ -76,7 +80,7 @@ build() {
     fi
     if .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         --require-hashes -r requirements/uv.txt; then
-        with_uv .venv/bin/uv && return 0
+        with_uv .venv/bin/uv requirements/uv.txt && return 0
         say "uv could not do it; trying again with plain pip."
     fi
     with_pip

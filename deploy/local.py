@@ -1,4 +1,4 @@
-"""The distributed mode without containers: one process per service, private PostgreSQL and RabbitMQ.
+"""The distributed mode without containers: a process per service, private engines.
 
 One supervisor starts everything, starts a process again that ended, and ends everything with one
 Ctrl-C. Engines keep fsync on.

@@ -14,7 +14,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chassis.messaging import COMMANDS, DEAD_LETTERS, EVENTS, Subscription
-from chassis.topology import Topology, queue_arguments
+from chassis.topology import (
+    Topology,
+    dead_letter_arguments,
+    dead_letter_queue,
+    queue_arguments,
+)
 from contracts import catalogue
 
 VHOST = "/"
@@ -52,12 +57,12 @@ def definitions(
             for queue in topology.queues
             for name, arguments in (
                 (queue, queue_arguments(queue)),
-                (f"{queue}.dlq", {"x-queue-type": "quorum"}),
+                (dead_letter_queue(queue), dead_letter_arguments()),
             )
         ],
         "bindings": [
             *(_binding(exchange, queue, key) for queue, exchange, key in topology.bindings),
-            *(_binding(DEAD_LETTERS, f"{queue}.dlq", queue) for queue in topology.queues),
+            *(_binding(DEAD_LETTERS, dead_letter_queue(queue), queue) for queue in topology.queues),
         ],
     }
 

@@ -25,7 +25,7 @@ async def run(*, host: str, port: int, data_dir: Path | None, seed: str) -> None
     async with running(settings, secrets) as embedded:
         server = serve.server(embedded.gateway.app, host=host, port=port)
         serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():
+        while not server.started and not serving.done():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         if seed == "demo":
             async with Gateway(url, secrets.admin_token) as gateway:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 
-pytest_plugins = ["chassis.testing"] if find_spec("chassis.testing") else []
+pytest_plugins = ["chassis.testing"]
 
 # Quick and pure first, whole journeys last: the first red line of a run comes early and is the
 # one nearest to its cause.

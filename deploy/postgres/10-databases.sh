@@ -4,7 +4,7 @@
 set -eu
 
 for name in orders claims returns inventory gateway; do
-    variable=RECLAMO_$(echo "$name" | tr '[:lower:]' '[:upper:]')_DATABASE_PASSWORD
+    variable=RECLAMO_$(echo "$name" | tr '[:lower:]' '[:upper:]')_PASSWORD
     eval "password=\${$variable:?$variable is not set}"
     # psql quotes what it fills in (:"name" an identifier, :'password' a text).
     psql -v ON_ERROR_STOP=1 --no-psqlrc --quiet --username "${POSTGRES_USER:-postgres}" \

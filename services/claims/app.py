@@ -39,4 +39,4 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
 
 
 if __name__ == "__main__":
-    serve.main("claims", build, consumers.SUBSCRIPTIONS)
+    serve.main("claims", build, consumers.SUBSCRIPTIONS, Settings())

@@ -267,10 +267,13 @@ def progress(saga: Saga) -> Progress:
 
 def refusal_to_tell(saga: Saga) -> dict[str, Any]:
     """Of all refusals the one that Medusa would have met first: {code, kind, message}."""
+    steps = [step.name for step in SAGAS[saga.kind].steps]
 
-    def place(refusal: dict[str, Any]) -> int:
+    def place(refused: tuple[str, dict[str, Any]]) -> tuple[int, int]:
+        by, refusal = refused
         code = refusal["code"]
-        return _FIRST_TO_TELL.index(code) if code in _FIRST_TO_TELL else len(_FIRST_TO_TELL)
+        rule = _FIRST_TO_TELL.index(code) if code in _FIRST_TO_TELL else len(_FIRST_TO_TELL)
+        return rule, steps.index(by) if by in steps else len(steps)
 
-    chosen = min(saga.refusals.values(), key=place)
+    _, chosen = min(saga.refusals.items(), key=place)
     return {name: chosen[name] for name in ("code", "kind", "message")}

@@ -218,11 +218,11 @@ async def create_stock_location(
 
 
 @router.get("/stock-locations/{location_id}")
-async def stock_location(location_id: str, db: Db, who: Who) -> Response:
-    """One location."""
+async def stock_location(location_id: str, db: Db, who: Who, expand: str = "") -> Response:
+    """One location; ``expand`` adds its address and sales channels."""
     _staff(who)
     async with db.reading() as tx:
-        location = await queries.stock_location_by_id(tx, location_id=location_id)
+        location = await queries.stock_location_by_id(tx, location_id=location_id, expand=expand)
     return json_response({"stock_location": location})
 
 

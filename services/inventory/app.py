@@ -26,4 +26,4 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
 
 
 if __name__ == "__main__":
-    serve.main("inventory", build, consumers.SUBSCRIPTIONS)
+    serve.main("inventory", build, consumers.SUBSCRIPTIONS, Settings())

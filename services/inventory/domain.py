@@ -13,6 +13,9 @@ from typing import Any
 from chassis.errors import Conflict, Invalid, NotAllowed, NotFound, Refusal
 from chassis.values import derived_id
 
+# So many units are certainly a mistake, and sums of them still fit into the database's integers.
+UNITS_MAX = 10**9
+
 NO_LOCATION = (
     "Must provide location_id or sales_channel_id to a Sales Channel"
     " that has associated Stock Locations"
@@ -134,7 +137,7 @@ def priced_lines(
 ) -> list[PricedLine]:
     """Each wanted line with its variant and price; refuses what cannot be sold, as Medusa words it.
 
-    Raises Invalid: unknown variants (all of them named), a quantity below 1, no price.
+    Raises Invalid: unknown variants (all of them named), an impossible quantity, no price.
     """
     unknown = [line.variant_id for line in wanted if line.variant_id not in variants]
     if unknown:
@@ -145,6 +148,7 @@ def priced_lines(
         )
     if any(line.quantity < 1 for line in wanted):
         raise Invalid("quantity_below_one", "quantity must not be less than 1")
+    _not_absurd(line.quantity for line in wanted)
     return [
         PricedLine(
             line_id=line.line_id,
@@ -156,6 +160,11 @@ def priced_lines(
         )
         for line in wanted
     ]
+
+
+def _not_absurd(quantities: Iterable[int]) -> None:
+    if any(quantity > UNITS_MAX for quantity in quantities):
+        raise Invalid("quantity_absurd", f"quantity must not be greater than {UNITS_MAX}")
 
 
 def unit_price(*, variant: Variant, currency_code: str, region_id: str | None) -> int:
@@ -308,10 +317,11 @@ def receipt_movements(
 
     ``levels`` are the (item, location) pairs there are. Without a location the item's first level
     takes the goods, and an item without any level is passed over.
-    Raises NotFound when the given location does not stock an item, Invalid for negative units.
+    Raises NotFound when the given location does not stock an item, Invalid for impossible units.
     """
     if any(line.quantity < 0 for line in lines):
         raise Invalid("quantity_below_zero", "quantity must not be less than 0")
+    _not_absurd(line.quantity for line in lines)
     # Sorted downwards, so that the smallest location is the one that stays.
     first = dict(sorted(levels, reverse=True))
     stocked = set(levels)

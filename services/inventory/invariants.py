@@ -81,20 +81,20 @@ async def findings(tx: Tx) -> list[Row]:
 async def remedies(tx: Tx) -> list[Row]:
     """What each remedy has here: remedy_id, state (held, released), rejected (whether its
     reservation was refused), held_units, released_units, manual_units (released by hand)."""
-    return [
-        {**row, "rejected": _is_rejection(row.pop("reply"))}
-        for row in await tx.fetch(
-            "SELECT g.remedy_id, g.state, g.reply,"
-            " COALESCE(s.held_units, 0) AS held_units,"
-            " COALESCE(s.released_units, 0) AS released_units,"
-            " COALESCE(s.manual_units, 0) AS manual_units"
-            " FROM reservation_groups g LEFT JOIN (SELECT remedy_id,"
-            " SUM(CASE WHEN state = 'held' THEN quantity ELSE 0 END) AS held_units,"
-            " SUM(CASE WHEN state = 'released' THEN quantity ELSE 0 END) AS released_units,"
-            " SUM(CASE WHEN release_cause = 'manual' THEN quantity ELSE 0 END) AS manual_units"
-            " FROM reservations GROUP BY remedy_id) s ON s.remedy_id = g.remedy_id"
-        )
-    ]
+    rows = await tx.fetch(
+        "SELECT g.remedy_id, g.state, g.reply,"
+        " CAST(COALESCE(s.held_units, 0) AS BIGINT) AS held_units,"
+        " CAST(COALESCE(s.released_units, 0) AS BIGINT) AS released_units,"
+        " CAST(COALESCE(s.manual_units, 0) AS BIGINT) AS manual_units"
+        " FROM reservation_groups g LEFT JOIN (SELECT remedy_id,"
+        " SUM(CASE WHEN state = 'held' THEN quantity ELSE 0 END) AS held_units,"
+        " SUM(CASE WHEN state = 'released' THEN quantity ELSE 0 END) AS released_units,"
+        " SUM(CASE WHEN release_cause = 'manual' THEN quantity ELSE 0 END) AS manual_units"
+        " FROM reservations GROUP BY remedy_id) s ON s.remedy_id = g.remedy_id"
+    )
+    for row in rows:
+        row["rejected"] = _is_rejection(row.pop("reply"))
+    return rows
 
 
 def _is_rejection(reply: object) -> bool:
@@ -105,7 +105,7 @@ async def receipts(tx: Tx) -> list[Row]:
     """Every receipt that was booked or rejected: receipt_id, return_id, state, moved_units."""
     return await tx.fetch(
         "SELECT r.id AS receipt_id, r.return_id, r.state,"
-        " COALESCE(SUM(m.quantity), 0) AS moved_units FROM receipts r"
+        " CAST(COALESCE(SUM(m.quantity), 0) AS BIGINT) AS moved_units FROM receipts r"
         " LEFT JOIN movements m ON m.cause_kind = 'receipt' AND m.cause_id = r.id"
         " GROUP BY r.id, r.return_id, r.state"
     )

@@ -130,11 +130,11 @@ async def inventory_items_page(tx: Tx, *, filters: InventoryItemFilters) -> Reco
 
 
 async def inventory_item_by_id(tx: Tx, *, item_id: str) -> Record:
-    """One item with totals, levels and its variant. Raises NotFound."""
+    """One item with totals and levels. Raises NotFound."""
     rows = await tx.fetch("SELECT * FROM inventory_items WHERE id = :id", id=item_id)
     if not rows:
         raise domain.item_not_found(item_id=item_id)
-    return (await _items(tx, rows))[0]
+    return _item(rows[0], (await _levels(tx, [item_id]))[item_id])
 
 
 async def levels_of_item(
@@ -158,22 +158,22 @@ async def levels_of_item(
 async def _items(tx: Tx, rows: Sequence[Record]) -> list[Record]:
     levels = await _levels(tx, [row["id"] for row in rows])
     variants = {
-        variant["id"]: variant
-        for variant in await _variants(
-            tx, await _variant_rows(tx, [row["variant_id"] for row in rows]), levels
-        )
+        row["id"]: _variant(row, levels[row["item_id"]])
+        for row in await _variant_rows(tx, [row["variant_id"] for row in rows])
     }
     return [
-        {
-            **{name: row[name] for name in _ITEM_FIELDS},
-            "deleted_at": None,
-            "reserved_quantity": sum(each["reserved_quantity"] for each in levels[row["id"]]),
-            "stocked_quantity": sum(each["stocked_quantity"] for each in levels[row["id"]]),
-            "location_levels": levels[row["id"]],
-            "variants": [variants[row["variant_id"]]],
-        }
-        for row in rows
+        {**_item(row, levels[row["id"]]), "variants": [variants[row["variant_id"]]]} for row in rows
     ]
+
+
+def _item(row: Record, levels: Sequence[Record]) -> Record:
+    return {
+        **{name: row[name] for name in _ITEM_FIELDS},
+        "deleted_at": None,
+        "reserved_quantity": sum(level["reserved_quantity"] for level in levels),
+        "stocked_quantity": sum(level["stocked_quantity"] for level in levels),
+        "location_levels": levels,
+    }
 
 
 async def _levels(tx: Tx, item_ids: Iterable[str]) -> dict[str, list[Record]]:
@@ -213,8 +213,6 @@ async def variants_page(tx: Tx, *, filters: VariantFilters) -> Record:
     where.one_of("sku", filters.sku)
     where.like(("title", "product_title", "sku"), "%{}%", filters.q)
     rows, envelope = await _page(tx, "variants", where, filters, _VARIANT_ORDER)
-    for row in rows:
-        row["item_id"] = None
     items = {
         row["variant_id"]: row["id"]
         for row in await tx.fetch(
@@ -225,7 +223,8 @@ async def variants_page(tx: Tx, *, filters: VariantFilters) -> Record:
     for row in rows:
         row["item_id"] = items.get(row["id"])
     levels = await _levels(tx, items.values())
-    return {"variants": await _variants(tx, rows, levels), **envelope}
+    found = [_variant(row, levels.get(row["item_id"] or "", ())) for row in rows]
+    return {"variants": found, **envelope}
 
 
 async def variant_inventory(tx: Tx, *, variant_id: str) -> Record:
@@ -260,12 +259,6 @@ async def _variant_rows(tx: Tx, ids: Iterable[str]) -> list[Record]:
         " LEFT JOIN inventory_items i ON i.variant_id = v.id WHERE v.id IN :ids ORDER BY v.id",
         ids=list(ids),
     )
-
-
-async def _variants(
-    tx: Tx, rows: Sequence[Record], levels: Mapping[str, Sequence[Record]]
-) -> list[Record]:
-    return [_variant(row, levels.get(row["item_id"] or "", ())) for row in rows]
 
 
 def _variant(row: Record, levels: Sequence[Record]) -> Record:
@@ -317,7 +310,7 @@ def _variant(row: Record, levels: Sequence[Record]) -> Record:
 
 
 async def stock_locations_page(tx: Tx, *, filters: StockLocationFilters) -> Record:
-    """A page of locations with their address and the sales channels they serve."""
+    """A page of locations; ``expand`` adds ``address`` and ``sales_channels``."""
     where = _Where()
     where.one_of("id", filters.id)
     where.one_of("name", filters.name)
@@ -328,39 +321,45 @@ async def stock_locations_page(tx: Tx, *, filters: StockLocationFilters) -> Reco
     )
     columns = ("id", "created_at", "updated_at", "name")
     rows, envelope = await _page(tx, "stock_locations", where, filters, columns)
-    return {"stock_locations": await _locations(tx, rows), **envelope}
+    return {"stock_locations": await _locations(tx, rows, filters.expand), **envelope}
 
 
-async def stock_location_by_id(tx: Tx, *, location_id: str) -> Record:
-    """One location with its address and the sales channels it serves. Raises NotFound."""
+async def stock_location_by_id(tx: Tx, *, location_id: str, expand: str = "") -> Record:
+    """One location; ``expand`` adds ``address`` and ``sales_channels``. Raises NotFound."""
     rows = await tx.fetch("SELECT * FROM stock_locations WHERE id = :id", id=location_id)
     if not rows:
         raise domain.location_not_found(location_id=location_id)
-    return (await _locations(tx, rows))[0]
+    return (await _locations(tx, rows, expand))[0]
 
 
-async def _locations(tx: Tx, rows: Sequence[Record]) -> list[Record]:
-    channels: defaultdict[str, list[Record]] = defaultdict(list)
-    for row in await tx.fetch(
-        "SELECT sales_channel_id, location_id FROM channel_locations WHERE location_id IN :ids"
-        " ORDER BY sales_channel_id",
-        ids=[row["id"] for row in rows],
-    ):
-        channels[row["location_id"]].append({"id": row["sales_channel_id"]})
-    return [
+async def _locations(tx: Tx, rows: Sequence[Record], expand: str) -> list[Record]:
+    relations = expand.split(",")
+    locations = [
         {
             "id": row["id"],
             "name": row["name"],
             "address_id": _address_id(row),
-            "address": {"id": _address_id(row), **row["address"]} if row["address"] else None,
-            "sales_channels": channels[row["id"]],
             "metadata": row["metadata"],
             "created_at": row["created_at"],
             "updated_at": row["updated_at"],
-            "deleted_at": None,
         }
         for row in rows
     ]
+    if "address" in relations:
+        for location, row in zip(locations, rows, strict=True):
+            address = row["address"]
+            location["address"] = address and {"id": _address_id(row), **address}
+    if "sales_channels" in relations:
+        channels: defaultdict[str, list[Record]] = defaultdict(list)
+        for row in await tx.fetch(
+            "SELECT sales_channel_id, location_id FROM channel_locations"
+            " WHERE location_id IN :ids ORDER BY sales_channel_id",
+            ids=[row["id"] for row in rows],
+        ):
+            channels[row["location_id"]].append({"id": row["sales_channel_id"]})
+        for location in locations:
+            location["sales_channels"] = channels[location["id"]]
+    return locations
 
 
 def _address_id(row: Record) -> str | None:
@@ -389,8 +388,8 @@ async def reservations_page(tx: Tx, *, filters: ReservationFilters) -> Record:
     for name in ("quantity", "created_at", "updated_at"):
         where.compares(name, {bound: getattr(filters, f"{name}_{bound}") for bound in _COMPARISONS})
     rows, envelope = await _page(tx, "reservations", where, filters, _RESERVATION_ORDER)
-    expand = "inventory_item" in filters.expand.split(",")
-    return {"reservations": await _reservations(tx, rows, expand), **envelope}
+    found = await _reservations(tx, rows, filters.expands("inventory_item"))
+    return {"reservations": found, **envelope}
 
 
 async def reservation_by_id(tx: Tx, *, reservation_id: str, expand: str = "") -> Record:

@@ -8,24 +8,46 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from services.inventory.domain import Document, Outcome, Record
-
-# A BIGINT has room for more, but a sum of many such levels must fit as well.
-QUANTITY_MAX = 10**12
+from services.inventory.domain import UNITS_MAX, Document, Outcome, Record
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
-Quantity = Annotated[int, Field(ge=0, le=QUANTITY_MAX)]
+Quantity = Annotated[int, Field(ge=0, le=UNITS_MAX)]
+Amount = Annotated[int, Field(ge=0, le=2**53)]
 # A time without an offset would mean another instant on every machine.
 Instant = AwareDatetime
 
 
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(_has_nul(part) for part in value)
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, given: Any) -> Any:
+        """PostgreSQL cannot store this character, in no text and in no JSON."""
+        if _has_nul(given):
+            raise PydanticCustomError("nul", "must not contain the character NUL")
+        return given
 
 
 # Calls
@@ -105,13 +127,22 @@ class UpdateStockLocation(_Body):
 
 
 class Paging(BaseModel):
-    """Which part of a list. ``order`` is a field, with ``-`` before it for downwards."""
+    """Which part of a list. ``order`` is a field, with ``-`` before it for downwards.
+
+    ``expand`` names relations to add; ``fields`` is taken and has no effect.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     limit: Annotated[int, Field(ge=0, le=1000)] = 20
     offset: Annotated[int, Field(ge=0, le=10**9)] = 0
     order: str = "-created_at"
+    expand: str = ""
+    fields: str | None = None
+
+    def expands(self, relation: str) -> bool:
+        """Whether a relation was asked for."""
+        return relation in self.expand.split(",")
 
 
 class InventoryItemFilters(Paging):
@@ -141,6 +172,8 @@ class VariantFilters(Paging):
     id: list[str] | None = None
     sku: list[str] | None = None
     order: str = "id"
+    # All variants of a page of large orders, by their ids.
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 20
 
     @property
     def wanted(self) -> list[str] | None:
@@ -184,7 +217,6 @@ class ReservationFilters(Paging):
     description_contains: str | None = None
     description_starts_with: str | None = None
     description_ends_with: str | None = None
-    expand: str = ""
 
 
 # Import
@@ -192,7 +224,7 @@ class ReservationFilters(Paging):
 
 class _Price(_Body):
     currency_code: Annotated[str, StringConstraints(to_lower=True, pattern="^[A-Za-z]{3}$")]
-    amount: Quantity
+    amount: Amount
     region_id: Id | None = None
 
 
@@ -255,8 +287,10 @@ _TYPES = {
 }
 
 
-class ImportBody(_Body):
+class ImportBody(BaseModel):
     """The part of an import document that inventory owns; every list is optional."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     stock_locations: list[Any] = []
     sales_channels: list[Any] = []

@@ -8,19 +8,16 @@ a saga that has already turned around.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from chassis import idempotency
 from chassis.db import Row, Tx
-from chassis.errors import Refusal
-from chassis.inbox import Retry
+from chassis.errors import Invalid, Refusal
 from chassis.outbox import put, reply_address
 from chassis.values import new_id
-from contracts.base import LineQuantity, LineSnapshot, RefundLine, ReturnShipping, ShippingQuote
-from contracts.base import TaxRate as Tax
+from contracts.base import ShippingQuote
 from contracts.orders import (
     ClaimHoldPlaced,
     ClaimHoldRejected,
@@ -28,7 +25,6 @@ from contracts.orders import (
     ClaimRefundDeclined,
     ClaimRefundSucceeded,
     ExecuteClaimRefund,
-    OrderItemsReturned,
     PlaceClaimHold,
     PlaceReturnHold,
     ReleaseClaimHold,
@@ -39,11 +35,10 @@ from contracts.orders import (
     ReturnReceiptSettled,
     SettleReturnReceipt,
 )
-from services.orders import domain, paying, refunds, remedies, store
+from services.orders import domain, holding, importing, paying, receiving, remedies, store
 from services.orders.domain import PaymentShare
 from services.orders.paying import Cause, OpenOrder
-from services.orders.refunds import Part
-from services.orders.remedies import Arrival, HeldLine, Hold, Line
+from services.orders.remedies import Hold, Line
 
 # A provider that has not answered after 30 s is asked again: its time limit is 10 s.
 ATTEMPT_LEASE_S = 30
@@ -67,7 +62,7 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
             raise domain.order_unknown(order_id=command.order_id)
         quote, hold, lines, shares = await _decide_claim(tx, order, command)
     except Refusal as no:
-        if await _remember_refusal(tx, "claim", command.claim_id, command.order_id, no, now):
+        if await holding.remember_refusal(tx, "claim", command.claim_id, command.order_id, no, now):
             await put(tx, _claim_rejected(command.claim_id, no), about=about)
         else:
             await _repeat_claim_hold(tx, command)
@@ -77,19 +72,19 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
         order_id=order.id,
         currency_code=order.row["currency_code"],
         amount=hold.amount,
-        explanation=_explained(hold.explanation),
-        lines=_snapshots(lines, hold),
-        tax=_replacement_tax(order),
+        explanation=holding.explained(hold.explanation),
+        lines=holding.snapshots(lines, hold),
+        tax=holding.replacement_tax(order),
         return_shipping=quote,
         no_notification=order.no_notification,
     )
     settled = command.execute_refund and not shares
-    if not await _add_remedy(
+    if not await holding.add_remedy(
         tx, "claim", command.claim_id, order, hold, placed, "settled" if settled else "held", now
     ):
         await _repeat_claim_hold(tx, command)
         return
-    await _hold_units(tx, hold, limit="fulfilled_quantity")
+    await holding.hold_units(tx, hold, limit="fulfilled_quantity")
     await put(tx, placed, about=about)
     state = None
     if shares:
@@ -112,10 +107,10 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
 async def _decide_claim(
     tx: Tx, order: OpenOrder, command: PlaceClaimHold
 ) -> tuple[ShippingQuote | None, Hold, dict[str, Line], list[PaymentShare]]:
-    quantities = _quantities(command.lines)
-    lines = await _lines(tx, order, quantities)
+    quantities = holding.quantities_of(command.lines)
+    lines = await holding.lines_of(tx, order, quantities)
     remedies.check_claim(order_status=order.row["status"], lines=lines, quantities=quantities)
-    quote, _ = await _quote(tx, order, command.return_shipping)
+    quote, _ = await holding.quote_of(tx, order, command.return_shipping)
     hold = remedies.decide_claim(
         lines=lines,
         quantities=quantities,
@@ -141,7 +136,7 @@ def _claim_refunded(claim_id: str, amount: int) -> ClaimRefundSucceeded:
 
 async def _repeat_claim_hold(tx: Tx, command: PlaceClaimHold) -> None:
     """The claim was here before: say again what was said, or that it was released since."""
-    remedy = await _known_remedy(tx, command.claim_id)
+    remedy = await holding.known_remedy(tx, command.claim_id)
     refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     about = f"claim/{command.claim_id}"
     if remedy["refusal"] is not None:
@@ -188,7 +183,7 @@ async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime
     An unknown claim leaves a tombstone. Answers ClaimHoldReleased.
     """
     order = await paying.open_order(tx, command.order_id)
-    remedy = await _remedy_or_tombstone(tx, "claim", command.claim_id, command.order_id, now)
+    remedy = await holding.remedy_or_tombstone(tx, "claim", command.claim_id, command.order_id, now)
     passed = False
     if order is not None and remedy is not None and remedy["state"] != "released":
         refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
@@ -196,7 +191,7 @@ async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime
         if not passed:
             if refund is not None and refund["state"] == "held":
                 await paying.void_refund(tx, order, refund, now=now)
-            await _release_units(tx, command.claim_id, now)
+            await holding.release_units(tx, command.claim_id, now)
             await paying.close_order(tx, order, now)
     released = ClaimHoldReleased(claim_id=command.claim_id, pivot_passed=passed)
     await put(tx, released, about=f"claim/{command.claim_id}")
@@ -218,11 +213,11 @@ async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: date
         return
     if refund is not None and refund["state"] == "held":
         await paying.execute_refund(tx, order, refund, reply_to=reply_address(), now=now)
-        await paying.close_order(tx, order, now)
         refund = await store.refund(tx, refund_id=refund["id"])
     if refund is None or refund["state"] == "posted":
         await store.set_remedy_state(tx, remedy_id=command.claim_id, state="settled", now=now)
     await _tell_claim_refund(tx, command.claim_id, refund, reply_to=None)
+    await paying.close_order(tx, order, now)
 
 
 # ---------------------------------------------------------------------------------- returns
@@ -240,7 +235,9 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
             raise domain.order_unknown(order_id=command.order_id)
         quote, cost, hold, lines = await _decide_return(tx, order, command)
     except Refusal as no:
-        if await _remember_refusal(tx, "return", command.return_id, command.order_id, no, now):
+        if await holding.remember_refusal(
+            tx, "return", command.return_id, command.order_id, no, now
+        ):
             await put(tx, _return_rejected(command.return_id, no), about=about)
         else:
             await _repeat_return_hold(tx, command)
@@ -250,12 +247,12 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
         order_id=order.id,
         currency_code=order.row["currency_code"],
         amount=hold.amount,
-        explanation=_explained(hold.explanation),
-        lines=_snapshots(lines, hold),
+        explanation=holding.explained(hold.explanation),
+        lines=holding.snapshots(lines, hold),
         return_shipping=quote,
         no_notification=order.no_notification,
     )
-    if not await _add_remedy(
+    if not await holding.add_remedy(
         tx,
         "return",
         command.return_id,
@@ -269,21 +266,21 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
     ):
         await _repeat_return_hold(tx, command)
         return
-    await _hold_units(tx, hold, limit="quantity")
+    await holding.hold_units(tx, hold, limit="quantity")
     await put(tx, placed, about=about)
 
 
 async def _decide_return(
     tx: Tx, order: OpenOrder, command: PlaceReturnHold
 ) -> tuple[ShippingQuote | None, int, Hold, dict[str, Line]]:
-    quantities = _quantities(command.lines)
-    lines = await _lines(tx, order, quantities)
+    quantities = holding.quantities_of(command.lines)
+    lines = await holding.lines_of(tx, order, quantities)
     missing = quantities.keys() - lines.keys()
     foreign = await store.lines_elsewhere(tx, line_ids=missing) if missing else []
     remedies.check_return(
         order_status=order.row["status"], lines=lines, foreign=foreign, quantities=quantities
     )
-    quote, cost = await _quote(tx, order, command.return_shipping)
+    quote, cost = await holding.quote_of(tx, order, command.return_shipping)
     hold = remedies.decide_return(
         lines=lines,
         quantities=quantities,
@@ -299,7 +296,7 @@ def _return_rejected(return_id: str, no: Refusal) -> ReturnHoldRejected:
 
 
 async def _repeat_return_hold(tx: Tx, command: PlaceReturnHold) -> None:
-    remedy = await _known_remedy(tx, command.return_id)
+    remedy = await holding.known_remedy(tx, command.return_id)
     about = f"return/{command.return_id}"
     if remedy["refusal"] is not None:
         no = ReturnHoldRejected(return_id=command.return_id, **remedy["refusal"])
@@ -313,28 +310,16 @@ async def _repeat_return_hold(tx: Tx, command: PlaceReturnHold) -> None:
 async def release_return_hold(tx: Tx, *, command: ReleaseReturnHold, now: datetime) -> None:
     """Give back the units of a return that have not come. Answers ReturnHoldReleased."""
     order = await paying.open_order(tx, command.order_id)
-    remedy = await _remedy_or_tombstone(tx, "return", command.return_id, command.order_id, now)
+    remedy = await holding.remedy_or_tombstone(
+        tx, "return", command.return_id, command.order_id, now
+    )
     if order is not None and remedy is not None and remedy["state"] != "released":
-        await _release_units(tx, command.return_id, now)
+        await holding.release_units(tx, command.return_id, now)
     released = ReturnHoldReleased(return_id=command.return_id)
     await put(tx, released, about=f"return/{command.return_id}")
 
 
 # ---------------------------------------------------------------------------------- receipts
-
-
-@dataclass(frozen=True)
-class _Booking:
-    """A receipt as it will be booked. ``why`` is (code, message) where money or goods stay open."""
-
-    remedy_id: str
-    held: dict[str, HeldLine]
-    now_held: dict[str, HeldLine]
-    arrivals: list[Arrival]
-    lines: dict[str, Line]
-    amount: int
-    explanation: list[Part]
-    why: tuple[str, str] | None
 
 
 async def settle_return_receipt(tx: Tx, *, command: SettleReturnReceipt, now: datetime) -> None:
@@ -351,222 +336,11 @@ async def settle_return_receipt(tx: Tx, *, command: SettleReturnReceipt, now: da
         return
     if order is None:
         no = domain.order_unknown(order_id=command.order_id)
-        await put(tx, _receipt_answer(command, why=(no.code, no.message)), about=about)
-        return
-    remedy = await store.remedy(tx, remedy_id=command.claim_id or command.return_id)
-    booking = await _decide_receipt(tx, order, remedy, command)
-    await _book_receipt(tx, order, remedy, booking, now)
-    state = await _refund_receipt(tx, order, command, booking, now)
-    answer = _receipt_answer(
-        command, amount=booking.amount, explanation=booking.explanation, why=booking.why
-    )
-    await store.add_receipt(
-        tx,
-        row={
-            "id": command.receipt_id,
-            "order_id": order.id,
-            "return_id": command.return_id,
-            "remedy_id": booking.remedy_id,
-            "state": "refunding" if state == "pending" else "settled",
-            "arrivals": [_arrival_row(arrival) for arrival in booking.arrivals],
-            "answer": answer.model_dump(mode="json"),
-            "created_at": now,
-        },
-    )
-    if booking.arrivals:
-        await _set_returned_status(tx, order, action_required=booking.why is not None)
-    if state != "pending":
-        if booking.arrivals or booking.amount:
-            _say_returned(order, answer)
+        answer = receiving.answer_of(command, why=(no.code, no.message))
         await put(tx, answer, about=about)
-    await paying.close_order(tx, order, now)
-
-
-async def _decide_receipt(
-    tx: Tx, order: OpenOrder, remedy: Row | None, command: SettleReturnReceipt
-) -> _Booking:
-    quantities = _received(command.lines)
-    live = remedy is not None and remedy["state"] != "released"
-    held = (
-        store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=remedy["id"]))
-        if remedy is not None and live
-        else {}
-    )
-    lines = await _lines(tx, order, {**quantities, **dict.fromkeys(held, 0)})
-    arrivals = remedies.arrive(quantities=quantities, held=held, lines=lines)
-    now_held = remedies.after(held=held, arrivals=arrivals)
-    why = None
-    if not live:
-        why = ("hold_released", f"Return {command.return_id} holds nothing: nothing is refunded")
-        amount, parts = 0, []
-    elif remedy is not None and command.claim_id is None and command.refund is None:
-        terms = {"given": remedy["given_amount"], "shipping_cost": remedy["shipping_cost"]}
-        amount = remedies.due(held=now_held, **terms) - remedies.due(held=held, **terms)
-        parts = remedies.explain_receipt(before=held, now=now_held, lines=lines, **terms)
-    else:
-        amount, parts = _given_at_receipt(order, command)
-    if amount and order.row["status"] == "canceled":
-        why = ("order_canceled", "A canceled order cannot be registered as received")
-    elif amount > order.money.refundable:
-        why = (
-            "amount_exceeds_refundable",
-            "Refund amount is greater that the refundable amount",
-        )
-    if why is not None:
-        amount, parts = 0, []
-    else:
-        why = _unbooked(arrivals)
-    return _Booking(
-        remedy_id=remedy["id"] if remedy is not None and live else command.receipt_id,
-        held=held,
-        now_held=now_held,
-        arrivals=arrivals,
-        lines=lines,
-        amount=amount,
-        explanation=parts,
-        why=why,
-    )
-
-
-def _given_at_receipt(order: OpenOrder, command: SettleReturnReceipt) -> tuple[int, list[Part]]:
-    """An amount named at the receipt. For a claim's return it is capped by what is left; and
-    unless it is named, such a return pays nothing: its money went with the claim."""
-    given = max(0, command.refund or 0)
-    if not given:
-        return 0, []
-    parts = [Part(None, "given", None, given, "as given at the receipt")]
-    over = given - order.money.refundable
-    if command.claim_id is not None and over > 0:
-        parts.append(Part(None, "cap", None, -over, "no more than is left refundable"))
-        given -= over
-    return given, parts
-
-
-def _unbooked(arrivals: Sequence[Arrival]) -> tuple[str, str] | None:
-    lost = [f"{arrival.unbooked} of {arrival.line_id}" for arrival in arrivals if arrival.unbooked]
-    if not lost:
-        return None
-    return "units_unbooked", f"No free units of this order for: {', '.join(lost)}"
-
-
-async def _book_receipt(
-    tx: Tx, order: OpenOrder, remedy: Row | None, booking: _Booking, now: datetime
-) -> None:
-    """Move the units, and write the remedy's lines as they are now."""
-    booked = [arrival for arrival in booking.arrivals if arrival.announced or arrival.unannounced]
-    if not booked:
         return
-    rows = [
-        (
-            arrival.line_id,
-            arrival.announced,
-            arrival.unannounced,
-            _worth(booking, arrival.line_id),
-        )
-        for arrival in booked
-    ]
-    if not await store.book_arrivals(tx, rows=rows):
-        raise Retry(f"the units of order {order.id} changed meanwhile")
-    if remedy is None or booking.remedy_id != remedy["id"]:
-        await store.add_remedy(
-            tx,
-            row={
-                "id": booking.remedy_id,
-                "kind": "return",
-                "order_id": order.id,
-                "state": "settled",
-                "created_at": now,
-                "updated_at": now,
-            },
-        )
-    elif remedy["kind"] == "return" and not any(line.open for line in booking.now_held.values()):
-        await store.set_remedy_state(tx, remedy_id=remedy["id"], state="settled", now=now)
-    await store.replace_remedy_lines(
-        tx,
-        remedy_id=booking.remedy_id,
-        line_ids=[arrival.line_id for arrival in booked],
-        rows=[
-            _remedy_line(booking.remedy_id, booking.now_held[arrival.line_id]) for arrival in booked
-        ],
-    )
-
-
-def _worth(booking: _Booking, line_id: str) -> int:
-    """What the units of this receipt were worth when they were bought."""
-    before = booking.held.get(line_id)
-    now = booking.now_held[line_id]
-    worth = refunds.first_units(share=now.share, quantity=now.received).amount
-    if before is not None:
-        worth -= refunds.first_units(share=before.share, quantity=before.received).amount
-    return worth
-
-
-def _remedy_line(remedy_id: str, line: HeldLine) -> Row:
-    return store.remedy_line_row(
-        remedy_id=remedy_id, line_id=line.line_id, share=line.share, received=line.received
-    )
-
-
-async def _refund_receipt(
-    tx: Tx, order: OpenOrder, command: SettleReturnReceipt, booking: _Booking, now: datetime
-) -> str | None:
-    if not booking.amount:
-        return None
-    payments = await paying.payments_of(tx, order)
-    return await paying.begin_refund(
-        tx,
-        order,
-        Cause("receipt", command.receipt_id, "return", no_notification=order.no_notification),
-        domain.split(amount=booking.amount, payments=payments),
-        hold=False,
-        reply_to=reply_address(),
-        now=now,
-    )
-
-
-def _receipt_answer(
-    command: SettleReturnReceipt,
-    *,
-    amount: int = 0,
-    explanation: Sequence[Part] = (),
-    why: tuple[str, str] | None = None,
-) -> ReturnReceiptSettled:
-    return ReturnReceiptSettled(
-        receipt_id=command.receipt_id,
-        return_id=command.return_id,
-        refund_id=Cause("receipt", command.receipt_id, "return").refund_id if amount else None,
-        refund_amount=amount,
-        explanation=_explained(explanation),
-        action_required=why is not None,
-        code=why[0] if why else None,
-        message=why[1] if why else None,
-    )
-
-
-def _arrival_row(arrival: Arrival) -> Row:
-    row = asdict(arrival)
-    del row["extra"]
-    return row
-
-
-async def _set_returned_status(tx: Tx, order: OpenOrder, *, action_required: bool) -> None:
-    ordered, returned = await store.unit_counts(tx, order_id=order.id)
-    order.fulfillment_status = domain.returned_status(
-        ordered=ordered, returned=returned, action_required=action_required
-    )
-
-
-def _say_returned(order: OpenOrder, answer: ReturnReceiptSettled) -> None:
-    blocked = answer.action_required
-    order.events.append(
-        OrderItemsReturned(
-            name="order.return_action_required" if blocked else "order.items_returned",
-            id=order.id,
-            return_id=answer.return_id,
-            no_notification=order.no_notification,
-            fulfillment_status=order.fulfillment_status,
-        )
-    )
+    await receiving.settle(tx, order, command, now)
+    await paying.close_order(tx, order, now)
 
 
 # ---------------------------------------------------------------------------------- refunds
@@ -589,6 +363,9 @@ async def refund_order(
 
     Raises in Medusa's words. With another provider than ``manual`` the refund settles later.
     """
+    if reason not in domain.REFUND_REASONS:
+        values = ", ".join(domain.REFUND_REASONS)
+        raise Invalid("reason_unknown", f"reason must be one of the following values: {values}")
     cause = Cause("manual", new_id("cause"), reason, note, no_notification=bool(no_notification))
     if key is not None:
         earlier = await idempotency.claim_key(
@@ -683,231 +460,20 @@ async def _tell_cause(
         if why is None:
             await store.set_remedy_state(tx, remedy_id=refund["cause_id"], state="settled", now=now)
         else:
-            await _release_units(tx, refund["cause_id"], now)
+            await holding.release_units(tx, refund["cause_id"], now)
         told = await store.refund(tx, refund_id=refund["id"])
         await _tell_claim_refund(tx, refund["cause_id"], told, reply_to=refund["reply_to"])
     elif refund["cause_kind"] == "receipt":
-        await _tell_receipt(tx, order, refund, amount, why)
+        await receiving.tell_refund(tx, order, refund, amount, why)
 
 
-async def _tell_receipt(
-    tx: Tx, order: OpenOrder, refund: Row, amount: int, why: str | None
-) -> None:
-    receipt = await store.receipt(tx, receipt_id=refund["cause_id"])
-    if receipt is None:
-        raise LookupError(f"refund {refund['id']} is for an unknown receipt")
-    answer = ReturnReceiptSettled(**receipt["answer"])
-    if why is not None:
-        blocked = {"action_required": True, "code": "refund_declined", "message": why}
-        nothing: Row = {"refund_id": None, "refund_amount": 0, "explanation": []}
-        answer = answer.model_copy(update={**blocked, **nothing})
-        await _set_returned_status(tx, order, action_required=True)
-    elif amount < answer.refund_amount:
-        message = f"Only {amount} of {answer.refund_amount} could be refunded"
-        answer = answer.model_copy(
-            update={
-                "refund_amount": amount,
-                "action_required": True,
-                "code": "refund_partly_declined",
-                "message": message,
-            }
-        )
-        await _set_returned_status(tx, order, action_required=True)
-    _say_returned(order, answer)
-    await store.settle_receipt(tx, receipt_id=receipt["id"], answer=answer.model_dump(mode="json"))
-    await put(
-        tx, answer, about=f"return/{receipt['return_id']}", reply_to=dict(refund["reply_to"] or {})
-    )
+# ---------------------------------------------------------------------------------- import
 
 
-# ---------------------------------------------------------------------------------- remedies
-
-
-def _quantities(lines: Sequence[LineQuantity]) -> dict[str, int]:
-    return remedies.summed(lines=[(line.line_id, line.quantity) for line in lines])
-
-
-def _received(lines: Sequence[LineQuantity]) -> dict[str, int]:
-    """As ``_quantities``, but nothing is refused: lines of nothing are passed over."""
-    return remedies.summed(
-        lines=[(line.line_id, line.quantity) for line in lines if line.quantity > 0]
-    )
-
-
-async def _lines(tx: Tx, order: OpenOrder, asked: Mapping[str, int]) -> dict[str, Line]:
-    if not asked:
-        return {}
-    rows = await store.lines_with_remedies(tx, order_id=order.id, line_ids=sorted(asked))
-    return store.lines(rows=rows, order_tax_rate=order.row["tax_rate"])
-
-
-async def _hold_units(tx: Tx, hold: Hold, *, limit: str) -> None:
-    quantities = {line_id: share.quantity for line_id, share in hold.shares.items()}
-    if quantities and not await store.hold_units(tx, quantities=quantities, limit=limit):
-        raise Retry("the units changed meanwhile")
-
-
-async def _add_remedy(
-    tx: Tx,
-    kind: str,
-    remedy_id: str,
-    order: OpenOrder,
-    hold: Hold,
-    answer: ClaimHoldPlaced | ReturnHoldPlaced,
-    state: str,
-    now: datetime,
-    *,
-    given_amount: int | None = None,
-    shipping_cost: int = 0,
-) -> bool:
-    """Write a hold; False when the business id is known: it is a repeat, or was released first."""
-    added = await store.add_remedy(
-        tx,
-        row={
-            "id": remedy_id,
-            "kind": kind,
-            "order_id": order.id,
-            "state": state,
-            "amount": hold.amount,
-            "given_amount": given_amount,
-            "shipping_cost": shipping_cost,
-            "answer": answer.model_dump(mode="json"),
-            "created_at": now,
-            "updated_at": now,
-        },
-    )
-    if added:
-        await store.add_remedy_lines(
-            tx,
-            rows=[
-                store.remedy_line_row(remedy_id=remedy_id, line_id=line_id, share=share)
-                for line_id, share in hold.shares.items()
-            ],
-        )
-    return added
-
-
-async def _remember_refusal(
-    tx: Tx, kind: str, remedy_id: str, order_id: str, no: Refusal, now: datetime
-) -> bool:
-    return await _add_released(
-        tx,
-        kind,
-        remedy_id,
-        order_id,
-        {"code": no.code, "kind": no.kind, "message": no.message},
-        now,
-    )
-
-
-async def _add_released(
-    tx: Tx, kind: str, remedy_id: str, order_id: str, refusal: Row | None, now: datetime
-) -> bool:
-    return await store.add_remedy(
-        tx,
-        row={
-            "id": remedy_id,
-            "kind": kind,
-            "order_id": order_id,
-            "state": "released",
-            "refusal": refusal,
-            "created_at": now,
-            "updated_at": now,
-        },
-    )
-
-
-async def _known_remedy(tx: Tx, remedy_id: str) -> Row:
-    remedy = await store.remedy(tx, remedy_id=remedy_id)
-    if remedy is None:
-        raise Retry(f"remedy {remedy_id} was written a moment ago and cannot be seen yet")
-    return remedy
-
-
-async def _remedy_or_tombstone(
-    tx: Tx, kind: str, remedy_id: str, order_id: str, now: datetime
-) -> Row | None:
-    """The remedy; where there is none, a tombstone now stands in its place."""
-    remedy = await store.remedy(tx, remedy_id=remedy_id)
-    if remedy is None and not await _add_released(tx, kind, remedy_id, order_id, None, now):
-        raise Retry(f"remedy {remedy_id} was written a moment ago and cannot be seen yet")
-    return remedy
-
-
-async def _release_units(tx: Tx, remedy_id: str, now: datetime) -> None:
-    """Give back what has not come; units that came stay returned, under a settled remedy."""
-    held = store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=remedy_id))
-    back = {line_id: line.open for line_id, line in held.items() if line.open}
-    if not await store.free_units(tx, quantities=back):
-        raise Retry(f"the units of remedy {remedy_id} changed meanwhile")
-    kept = remedies.trimmed(held=held)
-    await store.replace_remedy_lines(
-        tx,
-        remedy_id=remedy_id,
-        line_ids=held,
-        rows=[_remedy_line(remedy_id, line) for line in kept.values()],
-    )
-    state = "settled" if kept else "released"
-    await store.set_remedy_state(tx, remedy_id=remedy_id, state=state, now=now)
-
-
-async def _quote(
-    tx: Tx, order: OpenOrder, asked: ReturnShipping | None
-) -> tuple[ShippingQuote | None, int]:
-    """The return shipping as orders prices it, and what it takes off a refund.
-
-    Without an option there is no method, whatever price was named.
-    """
-    if asked is None or asked.option_id is None:
-        return None, 0
-    option = await store.shipping_option(tx, option_id=asked.option_id)
-    if option is None:
-        raise remedies.shipping_option_unknown(option_id=asked.option_id)
-    price = option["amount"] if asked.price is None else max(0, asked.price)
-    tax = _order_tax(order)
-    on_top = 0
-    if not option["includes_tax"]:
-        on_top = refunds.tax_on(net=price, rate=tax.rate)
-    quote = ShippingQuote(
-        option_id=option["id"],
-        name=option["name"],
-        price=price,
-        tax_amount=on_top,
-        tax_lines=[tax.model_dump()],
-        data=option["data"] or {},
-    )
-    return quote, price + on_top
-
-
-def _order_tax(order: OpenOrder) -> Tax:
-    """The tax on what is added to an order: its own rate in the old system, else its region's."""
-    own = order.row["tax_rate"]
-    rate = order.row["region_tax_rate"] if own is None else own
-    return Tax(rate=rate or 0.0, code=order.row["region_tax_code"], name="default")
-
-
-def _replacement_tax(order: OpenOrder) -> Tax:
-    """Replacement lines carry the region's rate."""
-    row = order.row
-    return Tax(rate=row["region_tax_rate"] or 0.0, code=row["region_tax_code"], name="default")
-
-
-def _explained(parts: Sequence[Part]) -> list[RefundLine]:
-    return [RefundLine(**asdict(part)) for part in parts]
-
-
-def _snapshots(lines: Mapping[str, Line], hold: Hold) -> list[LineSnapshot]:
-    return [
-        LineSnapshot(
-            line_id=line.line_id,
-            variant_id=line.variant_id,
-            title=line.title,
-            quantity=line.quantity,
-            unit_price=line.unit_price,
-            fulfilled_quantity=line.fulfilled_quantity,
-            shipped_quantity=line.shipped_quantity,
-            returned_quantity=line.returned_quantity,
-            delivered_at=line.delivered_at,
-        )
-        for line in (lines[line_id] for line_id in hold.shares)
-    ]
+async def import_document(
+    tx: Tx, *, lists: Mapping[str, Sequence[Any]], providers: Collection[str], now: datetime
+) -> Row:
+    """Load the lists of a document that orders owns: {created, updated, unchanged, refused,
+    refusals}. A refused record stops no other."""
+    outcome = await importing.load(tx, lists, providers=providers, now=now)
+    return outcome.as_answer()

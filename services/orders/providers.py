@@ -125,7 +125,7 @@ class FakeProvider:
     id: ClassVar[str] = FAKE
 
     def __init__(self, file: Path, faults: Faults | None = None) -> None:
-        self._file = file
+        self.file = file
         self._faults = faults or Faults()
         self._lost: set[str] = set()
 
@@ -150,8 +150,8 @@ class FakeProvider:
         return await asyncio.to_thread(self._look, call.key)
 
     def _open(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._file, timeout=10, isolation_level=None)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.file, timeout=10, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(_SCHEMA)
         return connection

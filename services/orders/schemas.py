@@ -6,15 +6,15 @@ integer minor units, rates are percent, times are ISO 8601 (without a zone: UTC)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from services.orders.domain import (
     FULFILLMENT_STATUSES,
     PAYMENT_STATUSES,
-    REFUND_REASONS,
     STATUSES,
 )
 
@@ -26,6 +26,18 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _one_of(values: Collection[str]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in values:
+            raise ValueError(f"must be one of the following values: {', '.join(values)}")
+        return value
+
+    return check
+
+
+Status = Annotated[str, AfterValidator(_one_of(STATUSES))]
+PaymentStatus = Annotated[str, AfterValidator(_one_of(PAYMENT_STATUSES))]
+FulfillmentStatus = Annotated[str, AfterValidator(_one_of(FULFILLMENT_STATUSES))]
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 Words = Annotated[str, Field(max_length=20_000)]
 Units = Annotated[int, Field(ge=0, le=_UNITS_MAX)]
@@ -217,9 +229,9 @@ class ImportOrder(_Record):
     region_id: Id
     currency_code: Currency
     tax_rate: Rate | None = None
-    status: Literal[STATUSES] = "pending"
-    payment_status: Literal[PAYMENT_STATUSES] = "not_paid"
-    fulfillment_status: Literal[FULFILLMENT_STATUSES] = "not_fulfilled"
+    status: Status = "pending"
+    payment_status: PaymentStatus = "not_paid"
+    fulfillment_status: FulfillmentStatus = "not_fulfilled"
     sales_channel_id: Id | None = None
     created_at: Stamp | None = None
     no_notification: bool | None = None
@@ -325,6 +337,3 @@ class OrderFilters(BaseModel):
     limit: Annotated[int, Field(ge=0, le=500)] = 50
     offset: Annotated[int, Field(ge=0)] = 0
     order: str = "-created_at"
-
-
-REASONS = ", ".join(REFUND_REASONS)

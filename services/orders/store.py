@@ -7,7 +7,7 @@ after the lock is therefore what is written upon, and CHECK constraints are the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -428,26 +428,31 @@ async def lines_elsewhere(tx: Tx, *, line_ids: Iterable[str]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-def _changes(columns: Sequence[str], rows: int) -> str:
-    """``WITH d(id, ...) AS (VALUES ...)``: what one UPDATE changes on several rows."""
-    values = ", ".join(
-        "("
-        + ", ".join(
-            [f"CAST(:id{row} AS TEXT)"] + [f"CAST(:{column}{row} AS BIGINT)" for column in columns]
-        )
-        + ")"
-        for row in range(rows)
-    )
-    return f"WITH d(id, {', '.join(columns)}) AS (VALUES {values})"
-
-
-async def _change(tx: Tx, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], sql: str) -> int:
+async def _change(
+    tx: Tx, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], sql: str
+) -> int:
+    """One UPDATE of several rows: ``d`` has their id and one number per column; rows touched."""
+    names = ("id", *columns)
     params = {
         f"{name}{index}": value
         for index, row in enumerate(rows)
-        for name, value in zip(("id", *columns), row, strict=True)
+        for name, value in zip(names, row, strict=True)
     }
-    return await tx.execute(f"{_changes(columns, len(rows))} {sql}", **params)
+    values = ", ".join(
+        "("
+        + ", ".join(
+            [f"CAST(:id{index} AS TEXT)"] + [f"CAST(:{name}{index} AS BIGINT)" for name in columns]
+        )
+        + ")"
+        for index in range(len(rows))
+    )
+    given = ", ".join(f"column{number} AS {name}" for number, name in enumerate(names, 1))
+    changes, _, condition = sql.partition(" WHERE ")
+    return await tx.execute(
+        f"UPDATE {table} SET {changes} FROM (SELECT {given} FROM (VALUES {values}) AS v) AS d"
+        f" WHERE {table}.id = d.id AND {condition}",
+        **params,
+    )
 
 
 async def hold_units(tx: Tx, *, quantities: Mapping[str, int], limit: str) -> bool:
@@ -458,11 +463,11 @@ async def hold_units(tx: Tx, *, quantities: Mapping[str, int], limit: str) -> bo
     rows = sorted(quantities.items())
     touched = await _change(
         tx,
+        "order_lines",
         ["units"],
         rows,
-        "UPDATE order_lines SET remedied_quantity = remedied_quantity + d.units FROM d"
-        " WHERE order_lines.id = d.id"
-        f" AND returned_quantity + remedied_quantity + d.units <= {limit}",
+        "remedied_quantity = remedied_quantity + d.units"
+        f" WHERE returned_quantity + remedied_quantity + d.units <= {limit}",
     )
     return touched == len(rows)
 
@@ -474,10 +479,10 @@ async def free_units(tx: Tx, *, quantities: Mapping[str, int]) -> bool:
         return True
     touched = await _change(
         tx,
+        "order_lines",
         ["units"],
         rows,
-        "UPDATE order_lines SET remedied_quantity = remedied_quantity - d.units FROM d"
-        " WHERE order_lines.id = d.id AND remedied_quantity >= d.units",
+        "remedied_quantity = remedied_quantity - d.units WHERE remedied_quantity >= d.units",
     )
     return touched == len(rows)
 
@@ -486,12 +491,13 @@ async def book_arrivals(tx: Tx, *, rows: Sequence[tuple[str, int, int, int]]) ->
     """Move units to *returned*: (line id, announced, unannounced, their worth) rows."""
     touched = await _change(
         tx,
+        "order_lines",
         ["announced", "unannounced", "worth"],
         sorted(rows),
-        "UPDATE order_lines SET remedied_quantity = remedied_quantity - d.announced,"
+        "remedied_quantity = remedied_quantity - d.announced,"
         " returned_quantity = returned_quantity + d.announced + d.unannounced,"
-        " returned_amount = returned_amount + d.worth FROM d"
-        " WHERE order_lines.id = d.id AND remedied_quantity >= d.announced"
+        " returned_amount = returned_amount + d.worth"
+        " WHERE remedied_quantity >= d.announced"
         " AND returned_quantity + remedied_quantity + d.unannounced <= quantity",
     )
     return touched == len(rows)
@@ -650,11 +656,12 @@ async def move_payments(tx: Tx, *, rows: Sequence[tuple[str, int, int]]) -> bool
     """Book (payment id, posted, pending) deltas on payments; False if one has too little."""
     touched = await _change(
         tx,
+        "payments",
         ["posted", "pending"],
         sorted(rows),
-        "UPDATE payments SET amount_refunded = amount_refunded + d.posted,"
-        " refund_pending = refund_pending + d.pending FROM d WHERE payments.id = d.id"
-        " AND amount_refunded + d.posted + refund_pending + d.pending <= amount",
+        "amount_refunded = amount_refunded + d.posted,"
+        " refund_pending = refund_pending + d.pending"
+        " WHERE amount_refunded + d.posted + refund_pending + d.pending <= amount",
     )
     return touched == len(rows)
 
@@ -726,6 +733,108 @@ async def attempts_of(tx: Tx, *, refund_id: str) -> list[Row]:
     return await tx.fetch(
         "SELECT * FROM refund_attempts WHERE refund_id = :id ORDER BY position", id=refund_id
     )
+
+
+# ---------------------------------------------------------------------------------- import
+
+
+async def hashes(tx: Tx, *, table: str, ids: Collection[str]) -> dict[str, str]:
+    """The content hash of each of these rows that exists."""
+    rows = await tx.fetch(f"SELECT id, content_hash FROM {table} WHERE id IN :ids", ids=sorted(ids))
+    return {row["id"]: row["content_hash"] for row in rows}
+
+
+async def existing(tx: Tx, *, table: str, ids: Collection[str]) -> set[str]:
+    """Which of these ids a table has."""
+    if not ids:
+        return set()
+    rows = await tx.fetch(f"SELECT id FROM {table} WHERE id IN :ids", ids=sorted(ids))
+    return {row["id"] for row in rows}
+
+
+async def owners(tx: Tx, *, table: str, ids: Collection[str]) -> dict[str, str]:
+    """The order that each of these rows belongs to."""
+    if not ids:
+        return {}
+    rows = await tx.fetch(f"SELECT id, order_id FROM {table} WHERE id IN :ids", ids=list(ids))
+    return {row["id"]: row["order_id"] for row in rows}
+
+
+async def add_rows(tx: Tx, *, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert reference rows."""
+    await tx.insert(METADATA.tables[table], rows)
+
+
+async def update_row(tx: Tx, *, table: str, row: Mapping[str, Any]) -> None:
+    """Write a reference row anew."""
+    changes = ", ".join(f"{name} = :{name}" for name in row if name != "id")
+    await tx.execute(f"UPDATE {table} SET {changes} WHERE id = :id", **row)
+
+
+async def locked_orders(tx: Tx, *, ids: Sequence[str]) -> dict[str, Row]:
+    """Those of these orders that exist, locked: content_hash, display_id."""
+    rows = await tx.fetch(
+        "SELECT id, content_hash, display_id FROM orders WHERE id IN :ids ORDER BY id FOR UPDATE",
+        ids=list(ids),
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def orders_in_use(tx: Tx, *, ids: Sequence[str]) -> set[str]:
+    """Those of these orders that have remedies, receipts or refunds made here."""
+    if not ids:
+        return set()
+    rows = await tx.fetch(
+        "SELECT order_id FROM remedies WHERE order_id IN :ids"
+        " UNION SELECT order_id FROM refunds WHERE order_id IN :ids"
+        " UNION SELECT order_id FROM receipts WHERE order_id IN :ids",
+        ids=list(ids),
+    )
+    return {row["order_id"] for row in rows}
+
+
+async def forget_orders(tx: Tx, *, ids: Sequence[str]) -> None:
+    """Remove orders that nothing was done with, to load them anew."""
+    if not ids:
+        return
+    for table in ("order_lines", "payments", "fulfillments", "transfers"):
+        await tx.execute(f"DELETE FROM {table} WHERE order_id IN :ids", ids=list(ids))
+    await tx.execute("DELETE FROM orders WHERE id IN :ids", ids=list(ids))
+
+
+async def last_display_id(tx: Tx) -> int:
+    """The highest number an order has."""
+    return int(await tx.fetch_value("SELECT COALESCE(MAX(display_id), 0) FROM orders"))
+
+
+async def options_by_id(tx: Tx, *, ids: Collection[str]) -> dict[str, Row]:
+    """Shipping options as they are shown with a shipping method."""
+    if not ids:
+        return {}
+    rows = await tx.fetch(
+        "SELECT id, name, region_id, amount, is_return, includes_tax, data"
+        " FROM shipping_options WHERE id IN :ids",
+        ids=sorted(ids),
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def add_orders(
+    tx: Tx,
+    *,
+    orders: Sequence[Row],
+    lines: Sequence[Row],
+    payments: Sequence[Row],
+    fulfillments: Sequence[Row],
+    transfers: Sequence[Row],
+) -> None:
+    """Write whole orders, one statement per table."""
+    tables = METADATA.tables
+    await tx.insert(tables["orders"], orders)
+    await tx.insert(tables["order_lines"], lines)
+    await tx.insert(tables["payments"], payments)
+    await tx.insert(tables["fulfillments"], fulfillments)
+    await tx.insert(tables["transfers"], transfers)
 
 
 # ---------------------------------------------------------------------------------- rows as values

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chassis import saga_log
+from chassis import saga_log, serve
+from chassis import settings as chassis_settings
 from chassis.auth import Verifier
 from chassis.db import Database, Tx
 from chassis.loops import Loop
@@ -14,7 +15,9 @@ from services.returns import api, consumers, operations, store
 from services.returns.settings import Settings
 
 
-def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) -> Service:
+def build(
+    settings: chassis_settings.Settings, database: Database, bus: Bus, verifier: Verifier
+) -> Service:
     """The service on a given database and bus."""
     database.serve("returns", store.METADATA)
 
@@ -34,5 +37,9 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
         loops=[Loop("returns.timers", wake_due, idle_s=1.0)],
         verify_sender=settings.bus_verify_sender,
     )
-    service.app.state.settings = settings
+    service.app.state.settings = Settings.of(settings)
     return service
+
+
+if __name__ == "__main__":
+    serve.main("returns", build, consumers.SUBSCRIPTIONS, Settings())

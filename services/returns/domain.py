@@ -8,14 +8,14 @@ Quantities are units of an order line, amounts are integer minor units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from chassis.errors import Conflict, Invalid, KeyReused, NotAllowed, NotFound, Refusal
-from chassis.values import derived_id, round_half_up
+from chassis.values import derived_id
 
 RETURN_WINDOW_DAYS = 30
 QUANTITY_MAX = 2_147_483_647
@@ -402,7 +402,8 @@ def requested_refund(*, refund: int | None) -> int | None:
 
 
 def received_refund(*, refund: int | None) -> int | None:
-    """The amount a receipt fixes: a negative one counts as 0, and 0 is honored (Medusa)."""
+    """The amount a receipt fixes: a negative one counts as 0, and 0 is honored (Medusa). Without
+    one orders counts it: what came of the request's amount, or its worth."""
     return None if refund is None else max(0, refund)
 
 
@@ -538,30 +539,6 @@ def start_receipt(
     return replace(receiving, receipt_id=receipt_id), counted
 
 
-def refund_of_receipt(
-    return_: Return, *, lines: Sequence[Arrival], refund: int | None
-) -> int | None:
-    """What this receipt asks orders to pay; None lets orders count what the units are worth.
-
-    An amount fixed at the request belongs to the whole return. A parcel gets its share by the
-    value of its units, cumulatively, so that all parcels together get exactly that amount.
-    The return of a claim pays nothing unless this receipt says so: its money went with the claim.
-    """
-    given = received_refund(refund=refund)
-    if given is not None or return_.claim_id is not None or return_.refund_given is None:
-        return given
-    worth = {line.line_id: line.unit_price for line in return_.lines}
-    if not any(worth.values()):
-        worth = dict.fromkeys(worth, 1)
-    total = sum(worth[line.line_id] * line.requested_quantity for line in return_.lines)
-    before = sum(worth[line.line_id] * line.received_quantity for line in return_.lines)
-    now = sum(worth[line.line_id] * line.quantity for line in lines)
-    if not now and not total:
-        return 0
-    fixed = return_.refund_given
-    return round_half_up(fixed * (before + now), total) - round_half_up(fixed * before, total)
-
-
 def put_back(return_: Return) -> Return:
     """The receipt in flight was refused: the return is as it was before."""
     return replace(move(return_, action=Action.PUT_BACK), receipt_id=None)
@@ -679,7 +656,7 @@ def imported_reason(*, record: Any) -> Reason:
         text = record.get(name)
         if text is None and required:
             raise Invalid("missing", f"{name} should not be empty", path=[name])
-        if text is not None and not isinstance(text, str):
+        if text is not None and (not isinstance(text, str) or "\x00" in text):
             raise Invalid("not_text", f"{name} must be a string", path=[name])
         if text == "" and name != "description":
             raise Invalid("missing", f"{name} should not be empty", path=[name])

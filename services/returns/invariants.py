@@ -80,22 +80,6 @@ async def findings(tx: Tx) -> list[Row]:
     ]
 
 
-async def unsettled(tx: Tx) -> list[Row]:
-    """What must not be there at rest: sagas under way, [{invariant, id, message}]."""
-    rows = await tx.fetch(
-        "SELECT id, kind, subject_id, direction FROM sagas"
-        " WHERE direction IN ('forward', 'back') ORDER BY created_at, id"
-    )
-    return [
-        {
-            "invariant": "I6",
-            "id": row["id"],
-            "message": f"{row['kind']} of {row['subject_id']} is under way ({row['direction']})",
-        }
-        for row in rows
-    ]
-
-
 async def returns(tx: Tx) -> list[Row]:
     """Every return as the others should know it: id, order_id, claim_id, state, status,
     refund_amount, refunded_amount.

@@ -34,7 +34,7 @@ from contracts.returns import (
 )
 from services.returns import domain, store
 from services.returns.domain import Facts, Item, Reason, Return, State
-from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, TABLES
+from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, SAGAS
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ async def _check_reasons(tx: Tx, return_: Return) -> None:
 async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) -> None:
     """Orders holds the units. The policy decides on the facts that came with the answer; when it
     binds and says no, the units are released while the caller already reads why."""
-    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is None:
         return
     return_ = await _known(tx, reply.return_id)
@@ -220,7 +220,7 @@ async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) ->
 
 async def refuse_request(tx: Tx, *, reply: ReturnHoldRejected, now: datetime) -> None:
     """Orders holds nothing, so there is no return."""
-    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is not None:
         refusal = {"code": reply.code, "kind": reply.kind, "message": reply.message}
         await _refuse_request(tx, await _known(tx, reply.return_id), refusal, now)
@@ -371,7 +371,7 @@ async def _start_receipt(
     receiving, lines = domain.start_receipt(return_, receipt_id=receipt_id, items=items)
     if not lines:
         return return_
-    asked = domain.refund_of_receipt(return_, lines=lines, refund=refund)
+    asked = domain.received_refund(refund=refund)
     await store.insert_receipt(
         tx,
         receipt_id=receipt_id,
@@ -403,12 +403,12 @@ async def _start_receipt(
 
 async def continue_receipt(tx: Tx, *, reply: ReceiptStockReceived, now: datetime) -> None:
     """The stock of a receipt is booked: its units and its money come next."""
-    await saga_log.advance(tx, TABLES, reply, now=now)
+    await saga_log.advance(tx, SAGAS, reply, now=now)
 
 
 async def refuse_receipt(tx: Tx, *, reply: ReceiptStockRejected, now: datetime) -> None:
     """The stock cannot be booked there: the return is as it was, and can be received elsewhere."""
-    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is None:
         return
     return_ = domain.put_back(await _known(tx, reply.return_id))
@@ -424,7 +424,7 @@ async def refuse_receipt(tx: Tx, *, reply: ReceiptStockRejected, now: datetime) 
 
 async def settle_receipt(tx: Tx, *, reply: ReturnReceiptSettled, now: datetime) -> None:
     """Units and money of a receipt are booked: the return is received, or needs somebody's eye."""
-    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is None:
         return
     return_ = await _known(tx, reply.return_id)
@@ -496,7 +496,7 @@ async def _finish_cancel(tx: Tx, return_: Return, now: datetime) -> None:
 async def continue_release(tx: Tx, *, reply: ReturnHoldReleased, now: datetime) -> None:
     """Orders holds nothing of the return any more: a cancellation is through, or the way back of
     a refused request, which nobody waits for."""
-    saga = await saga_log.advance(tx, TABLES, reply, now=now)
+    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is not None and saga.kind == RETURN_CANCEL.kind:
         await _finish_cancel(tx, await _known(tx, reply.return_id), now)
 
@@ -506,7 +506,7 @@ async def continue_release(tx: Tx, *, reply: ReturnHoldReleased, now: datetime) 
 
 async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
     """A saga got no answer: ask again, or give the request up."""
-    saga = await saga_log.expire(tx, TABLES, saga_id, now=now)
+    saga = await saga_log.expire(tx, SAGAS, saga_id, now=now)
     if saga is None or saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
         return
     return_ = await _known(tx, saga.subject_id)

@@ -105,4 +105,4 @@ RETURN_CANCEL = SagaTable(
     plan=lambda facts: (("release",),),
 )
 
-TABLES = {table.kind: table for table in (RETURN_REQUEST, RETURN_RECEIPT, RETURN_CANCEL)}
+SAGAS = {table.kind: table for table in (RETURN_REQUEST, RETURN_RECEIPT, RETURN_CANCEL)}

@@ -15,3 +15,8 @@ class Settings(settings.Settings):
     store_policy: Literal["enforce", "advise"] = Field(
         "enforce", description="whether the return policy binds customers and guests"
     )
+
+    @classmethod
+    def of(cls, given: settings.Settings) -> Settings:
+        """Those of the process, and our own beside them from the environment."""
+        return given if isinstance(given, cls) else cls(**given.model_dump())

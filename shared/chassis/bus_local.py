@@ -39,8 +39,8 @@ class Faults:
 
     Probabilities are between 0 and 1. ``duplicate``: the consumers get it a second time; ``delay``:
     up to 100 ms late; ``drop_before_commit``: not delivered and reported as failed;
-    ``drop_after_commit``: delivered, yet reported as failed (a lost confirmation). ``reorder`` holds
-    back up to that many parcels and lets them go shuffled.
+    ``drop_after_commit``: delivered, yet reported as failed (a lost confirmation). ``reorder``
+    holds back up to that many parcels and lets them go shuffled.
     """
 
     duplicate: float = 0.0
@@ -136,7 +136,7 @@ class LocalBus:
         tasks = [asyncio.create_task(self._one(q, parcel, redelivered), name=q) for q in queues]
         self._running.update(tasks)
         for task in tasks:
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._finished)
         if not tasks:
             return
         await asyncio.wait(tasks)
@@ -149,6 +149,11 @@ class LocalBus:
         if deliver is None:
             raise PublishFailed(f"nobody consumes {queue}")
         await deliver(Delivery(queue=queue, body=parcel.body, redelivered=redelivered))
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        # Looked at here too, because a cancelled sender no longer does.
+        _failure(task)
 
     # ------------------------------------------------------------------ faults
 

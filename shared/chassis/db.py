@@ -141,6 +141,7 @@ class Tx(ABC):
             self._wakes.append(key)
 
     def _committed(self) -> None:
+        """The transaction stands (its caller may be gone by now)."""
         for key in self._wakes:
             self.database.notify(key)
         for callback in self._callbacks:
@@ -199,7 +200,6 @@ class Database(ABC):
         """
         async with self._begin(write=True) as tx:
             yield tx
-        tx._committed()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Tx]:
@@ -272,6 +272,29 @@ def connect(url: str) -> Database:
         f"cannot use a database URL that begins with {scheme!r}: "
         "write sqlite:///path/file.db or postgresql://user:password@host/database"
     )
+
+
+async def to_the_end(work: asyncio.Future[T], within_s: float | None = None) -> T:
+    """The result of ``work``, which goes on to its end even if the caller is canceled meanwhile.
+
+    Then the cancellation is raised after the end: a transaction must not be left half-ended.
+    ``within_s`` bounds that wait.
+    """
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        deadline = None if within_s is None else clock.monotonic_s() + within_s
+        while not work.done():
+            left = None if deadline is None else max(deadline - clock.monotonic_s(), 0)
+            try:
+                await asyncio.wait([work], timeout=left)
+            except asyncio.CancelledError:
+                continue
+            if left is not None and not work.done():
+                work.cancel()
+        if not work.cancelled():
+            work.exception()  # looked at, so that nobody warns of it
+        raise
 
 
 def chunks(rows: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -6,18 +6,29 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
 
-from chassis.db import CheckFailed, Database, DuplicateRow, Row, Session, Transient, Tx, chunks
+from chassis.db import (
+    CheckFailed,
+    Database,
+    DuplicateRow,
+    Row,
+    Session,
+    Transient,
+    Tx,
+    chunks,
+    to_the_end,
+)
 from chassis.errors import Unavailable
 
 POOL_MAX = 10
-_PARAM = re.compile(r"(\bIN\s+)?(?<![:\w]):([a-zA-Z_]\w*)", re.IGNORECASE)
+END_WITHIN_S = 10
+_PARAM = re.compile(r"(\b(NOT\s+)?IN\s+)?(?<![:\w]):([a-zA-Z_]\w*)", re.IGNORECASE)
 _SETTINGS = {
     "lock_timeout": "2000",
     "statement_timeout": "10000",
@@ -28,6 +39,7 @@ _AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -42,20 +54,23 @@ _AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+    asyncpg.InvalidCachedStatementError,
 )
 
 
 @lru_cache(maxsize=4096)
 def _translate(sql: str) -> tuple[str, tuple[str, ...]]:
-    """``:name`` to ``$1``; ``IN :names`` to ``= ANY($1)``."""
+    """``:name`` to ``$1``; ``IN :names`` to ``= ANY($1)``, ``NOT IN :names`` to ``<> ALL($1)``."""
     names: list[str] = []
 
     def number(match: re.Match[str]) -> str:
-        name = match.group(2)
+        in_list, negated, name = match.groups()
         if name not in names:
             names.append(name)
         position = f"${names.index(name) + 1}"
-        return f"= ANY({position})" if match.group(1) else position
+        if not in_list:
+            return position
+        return f"<> ALL({position})" if negated else f"= ANY({position})"
 
     return _PARAM.sub(number, sql), tuple(names)
 
@@ -78,6 +93,8 @@ def _named(error: BaseException) -> BaseException:
         return DuplicateRow(error.constraint_name or str(error))
     if isinstance(error, asyncpg.CheckViolationError):
         return CheckFailed(error.constraint_name or str(error))
+    if isinstance(error, ValueError):
+        return error  # a value that does not fit its parameter: no trouble of the connection
     if isinstance(error, _AWAY):
         return Unavailable(f"the database cannot be reached: {error or type(error).__name__}")
     return error
@@ -178,59 +195,67 @@ class PostgresDatabase(Database):
             try:
                 async with asyncio.timeout(5):
                     await self._pool.close()
-            except (TimeoutError, Exception):
+            except Exception:
                 self._pool.terminate()
             self._pool = None
 
     @asynccontextmanager
     async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             raise Unavailable("the database is closed")
         try:
-            connection = await self._pool.acquire(timeout=5)
+            connection = await pool.acquire(timeout=5)
         except Exception as error:
             raise _named(error) from error
         try:
             begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            tx = PostgresTx(self, connection)
             try:
-                await connection.execute(begin)
-            except Exception as error:
-                raise _named(error) from error
-            try:
-                yield PostgresTx(self, connection)
+                await tx.execute(begin)
+                yield tx
             except BaseException:
-                await self._end(connection, "ROLLBACK")
+                await self._rollback(connection)
                 raise
-            await self._end(connection, "COMMIT" if write else "ROLLBACK")
+            if write:
+                await self._commit(connection, tx)
+            else:
+                await self._rollback(connection)
         finally:
-            await self._pool.release(connection)
+            with suppress(Exception):  # then the pool has thrown it away
+                await pool.release(connection)
 
-    async def _end(self, connection: asyncpg.Connection, how: str) -> None:
-        """Commit or roll back, to the end even if the caller goes away meanwhile."""
-        end = asyncio.ensure_future(connection.execute(how))
+    async def _commit(self, connection: asyncpg.Connection, tx: PostgresTx) -> None:
+        async def commit() -> None:
+            if await connection.execute("COMMIT") == "ROLLBACK":
+                raise Transient("the transaction had already failed")
+            tx._committed()
+
         try:
-            status = await asyncio.shield(end)
-        except asyncio.CancelledError:
-            await asyncio.wait([end])
+            await to_the_end(asyncio.ensure_future(commit()), END_WITHIN_S)
+        except Transient:
             raise
         except Exception as error:
-            if how == "ROLLBACK":
-                return  # the connection is gone, and so is the transaction
             raise _named(error) from error
-        if how == "COMMIT" and status == "ROLLBACK":
-            raise Transient("the transaction had already failed")
+
+    async def _rollback(self, connection: asyncpg.Connection) -> None:
+        with suppress(Exception):  # the connection is gone, and so is the transaction
+            await to_the_end(asyncio.ensure_future(connection.execute("ROLLBACK")), END_WITHIN_S)
 
     @asynccontextmanager
     async def _hold(self, name: str) -> AsyncIterator[Session | None]:
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
-            await _prepare(connection)
         except Exception as error:
             raise _named(error) from error
         try:
-            mine = await connection.fetchval(
-                "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name
-            )
+            try:
+                await _prepare(connection)
+                mine = await connection.fetchval(
+                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name
+                )
+            except Exception as error:
+                raise _named(error) from error
             yield _PostgresSession(connection) if mine else None
         finally:
             connection.terminate()

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import sqlalchemy as sa
 
-from chassis.db import CheckFailed, Database, DuplicateRow, Row, Session, Transient, Tx
+from chassis.db import CheckFailed, Database, DuplicateRow, Row, Session, Transient, Tx, to_the_end
 from chassis.errors import Unavailable
 
 READERS_MAX = 4
@@ -137,7 +137,7 @@ class SqliteTx(Tx):
 
 
 class _SqliteSession(Session):
-    """The file's lock already keeps other processes out, so any name is ours."""
+    """The file's lock already keeps other processes out; ours ask the set of held names."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
@@ -164,7 +164,8 @@ class SqliteDatabase(Database):
         self._turn = asyncio.Lock()
         self._readers: list[sqlite3.Connection] = []
         self._reader_slots = asyncio.Semaphore(READERS_MAX)
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-commit")
+        self._held: set[str] = set()
+        self._threads: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
         if self._writer:
@@ -179,6 +180,7 @@ class SqliteDatabase(Database):
                 f"{self.path} is in use by another process: stop it, or choose another data folder"
             ) from None
         self._lock_file = lock_file
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-commit")
         self._writer = open_connection(self.path, write=True)
 
     async def close(self) -> None:
@@ -192,7 +194,9 @@ class SqliteDatabase(Database):
         if self._lock_file:
             self._lock_file.close()
             self._lock_file = None
-        self._threads.shutdown(wait=False)
+        if self._threads:
+            self._threads.shutdown(wait=False)
+            self._threads = None
 
     def _begin(self, *, write: bool) -> Any:
         return self._write() if write else self._read()
@@ -213,46 +217,61 @@ class SqliteDatabase(Database):
             except BaseException:
                 connection.rollback()
                 raise
-            await self._commit(connection)
+            await self._commit(connection, tx)
 
-    async def _commit(self, connection: sqlite3.Connection) -> None:
+    async def _commit(self, connection: sqlite3.Connection, tx: SqliteTx) -> None:
         loop = asyncio.get_running_loop()
-        commit = loop.run_in_executor(self._threads, connection.execute, "COMMIT")
+
+        async def commit() -> None:
+            await loop.run_in_executor(self._threads, connection.execute, "COMMIT")
+            tx._committed()
+
         try:
-            await asyncio.shield(commit)
-        except asyncio.CancelledError:
-            # The caller went away in the middle of the commit. It must end before the next writer
-            # gets the connection; the caller's retry will find what it did.
-            await asyncio.wait([commit])
-            raise
+            # Also for a caller who goes away: it must end before the next writer gets the
+            # connection. The caller's retry will find what it did.
+            await to_the_end(asyncio.ensure_future(commit()))
         except sqlite3.Error as error:
+            raise _named(error) from error
+        finally:
             if connection.in_transaction:
                 connection.rollback()
-            raise _named(error) from error
 
     @asynccontextmanager
     async def _read(self) -> AsyncIterator[SqliteTx]:
         async with self._reader_slots:
+            if self._writer is None:
+                raise Unavailable("the database is closed")
             try:
-                if self._writer is None:
-                    raise Unavailable("the database is closed")
                 connection = (
                     self._readers.pop()
                     if self._readers
                     else open_connection(self.path, write=False)
                 )
-                connection.execute("BEGIN")
             except sqlite3.Error as error:
                 raise _named(error) from error
             try:
+                try:
+                    connection.execute("BEGIN")
+                except sqlite3.Error as error:
+                    raise _named(error) from error
                 yield SqliteTx(self, connection)
             finally:
                 connection.rollback()
-                self._readers.append(connection)
+                if self._writer is None:
+                    connection.close()
+                else:
+                    self._readers.append(connection)
 
     @asynccontextmanager
-    async def _hold(self, name: str) -> AsyncIterator[Session]:
-        yield _SqliteSession(self)
+    async def _hold(self, name: str) -> AsyncIterator[Session | None]:
+        if name in self._held:
+            yield None
+            return
+        self._held.add(name)
+        try:
+            yield _SqliteSession(self)
+        finally:
+            self._held.discard(name)
 
 
 class ReadOnlySqlite(SqliteDatabase):

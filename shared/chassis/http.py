@@ -93,6 +93,8 @@ def parse_json(body: bytes) -> Any:
             parse_int=_integer,
             parse_float=_float,
         )
+        if "\\u0000" in text:
+            raise UnreadableJson("the character NUL cannot be stored")
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnreadableJson:
@@ -268,12 +270,13 @@ def rebuilt(data: dict[str, Any]) -> Refusal:
     return refusal(data.get("kind", "not_allowed"), data["code"], data["message"])
 
 
-class _Edge:
+class Edge:
     """Pure ASGI: correlation id in and out, metrics by route template."""
 
-    def __init__(self, app: ASGIApp, service: str) -> None:
+    def __init__(self, app: ASGIApp, service: str, trust_request_id: bool = True) -> None:
         self._app = app
         self._service = service
+        self._trust_request_id = trust_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -281,7 +284,8 @@ class _Edge:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        correlation_id = given if given.isascii() and 0 < len(given) <= 64 else uuid7()
+        usable = self._trust_request_id and given.isascii() and 0 < len(given) <= 64
+        correlation_id = given if usable else uuid7()
         context.begin(context.Context(correlation_id=correlation_id))
         started = clock.monotonic_s()
         status = 500
@@ -329,7 +333,7 @@ def create_app(
         app.include_router(part)
     _add_health(app, service, ready, version)
     _add_errors(app)
-    app.add_middleware(_Edge, service=service)
+    app.add_middleware(Edge, service=service)
     return app
 
 
@@ -386,10 +390,6 @@ def _add_errors(app: FastAPI) -> None:
     async def _(_: Request, error: auth.Unauthorized) -> Response:
         return problem(401, "unauthorized", "A valid internal token is needed.")
 
-    @app.exception_handler(UnreadableJson)
-    async def _(_: Request, error: UnreadableJson) -> Response:
-        return problem(422, "unreadable_json", str(error), kind="invalid")
-
     @app.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> Response:
         errors = [
@@ -401,6 +401,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, UnreadableJson):  # FastAPI wraps what reading a body raises
+            return problem(422, "unreadable_json", str(error.__cause__), kind="invalid")
         code = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(
             error.status_code, "http_error"
         )

@@ -20,6 +20,7 @@ from chassis.values import command_id
 Facts = Mapping[str, Any]
 RESEND_AFTER_S = (30, 60, 120, 300, 900)
 DEADLINE_S = 15 * 60
+_STOOD = "pivot passed, forward again"
 
 
 def _never(_: Any) -> None:
@@ -35,7 +36,8 @@ class Step:
     the reversal. ``stands`` tells of an ``undone`` reply that nothing was undone because the step
     can no longer be reversed: the saga goes forward again. ``refuses`` may find a refusal
     {code, kind, message} in a ``done`` reply. After a ``pivot`` is asked there is no
-    deadline.
+    deadline; one that is ``asked_by`` another step counts as asked once that step is done.
+    A step that may stand shares its stage only with steps it asks for.
     """
 
     name: str
@@ -137,24 +139,28 @@ def advance(
     """Apply a reply. A stale one changes the history only."""
     step, role = table.hears()[type(reply)]
     mark = saga.marks.get(step.name)
-    direction = "undo" if role == "undone" else "do"
     awaits = "undoing" if role == "undone" else "asked"
-    asker = step.name if role == "undone" else _asker(step, saga.facts)
-    expected = command_id(saga.id, asker, direction)
+    expected = _undo_id(saga, step.name) if role == "undone" else _do_id(saga, step)
+    data = reply.model_dump(mode="json")
+    if role == "done" and mark == "undoing" and answers == expected:
+        # Too late to count, but not to know: if the step turns out to stand, nobody says it again.
+        saga = replace(saga, facts={**saga.facts, step.name: data})
+        return _note(saga, now, step.name, "done, but it is being undone"), []
     if mark != awaits or answers != expected:
         return _note(saga, now, step.name, f"ignored stale {role}"), []
-    data = reply.model_dump(mode="json")
     objection = step.refuses(reply) if role == "done" else None
     if objection:
         role, data = "refused", objection
     if role == "done":
         saga = replace(saga, facts={**saga.facts, step.name: data})
+        if any(other.pivot and other.asked_by == step.name for other in _asked(table, saga)):
+            saga = replace(saga, deadline_at=None)
         return _settle(table, _mark(saga, now, step.name, "done"), now)
     if role == "refused":
         saga = replace(saga, refusals={**saga.refusals, step.name: data})
         saga = _mark(saga, now, step.name, "refused", detail=data.get("code"))
-        for other in table.steps:
-            if other.asked_by == step.name and saga.marks.get(other.name) == "asked":
+        for other in _asked(table, saga):
+            if other.asked_by == step.name:
                 saga = _mark(saga, now, other.name, "dropped")
         return _settle(table, saga, now)
     if step.stands(reply):
@@ -177,7 +183,7 @@ def turn_back(
     asks = []
     for step in reversed(table.steps):
         if step.undo and saga.marks.get(step.name) in ("asked", "done"):
-            asks.append(Ask(step.undo(saga.facts), command_id(saga.id, step.name, "undo")))
+            asks.append(Ask(step.undo(saga.facts), _undo_id(saga, step.name)))
             saga = _mark(saga, now, step.name, "undoing")
     return _timed(_end_if_undone(saga, now), now), asks
 
@@ -189,20 +195,31 @@ def expire(table: SagaTable, saga: Saga, *, now: datetime) -> tuple[Saga, list[s
     """
     if saga.direction == "forward" and saga.deadline_at and now >= saga.deadline_at:
         return None
-    waiting = [
-        command_id(saga.id, _asker(table.step(name), saga.facts), "do")
-        if mark == "asked"
-        else command_id(saga.id, name, "undo")
-        for name, mark in saga.marks.items()
-        if mark in ("asked", "undoing")
-    ]
+    if saga.direction == "forward":
+        waiting = [_do_id(saga, step) for step in _asked(table, saga)]
+    else:
+        waiting = [_undo_id(saga, name) for name, mark in saga.marks.items() if mark == "undoing"]
     saga = replace(saga, tries=saga.tries + 1, version=saga.version + 1)
-    return _timed(_note(saga, now, "timer", f"asked again ({saga.tries})"), now), waiting
+    saga = _note(saga, now, "timer", f"asked again ({saga.tries})")
+    return _timed(saga, now), list(dict.fromkeys(waiting))
 
 
-def _asker(step: Step, facts: Facts) -> str:
-    """The step whose command this step's answers come from."""
-    return step.asked_by if step.asked_by and step.do(facts) is None else step.name
+def _asked(table: SagaTable, saga: Saga) -> list[Step]:
+    """The steps whose answer is awaited."""
+    return [step for step in table.steps if saga.marks.get(step.name) == "asked"]
+
+
+def _do_id(saga: Saga, step: Step) -> str:
+    """The id of the command that this step's answers come from."""
+    asker = step.asked_by if step.asked_by and step.do(saga.facts) is None else step.name
+    return command_id(saga.id, asker, "do")
+
+
+def _undo_id(saga: Saga, step: str) -> str:
+    """The id of the undo. After one that changed nothing the next is a command of its own, or its
+    receiver would take it for a repeat and stay silent."""
+    stood = sum(entry["step"] == step and entry["what"] == _STOOD for entry in saga.history)
+    return command_id(saga.id, step, f"undo{stood + 1}" if stood else "undo")
 
 
 def _enter(table: SagaTable, saga: Saga, now: datetime) -> tuple[Saga, list[Ask]]:
@@ -244,7 +261,7 @@ def _forward_again(
     for other in table.steps:
         if other.asked_by == step.name and other.name in saga.marks:
             saga = _mark(saga, now, other.name, "done" if saga.did(other.name) else "asked")
-    return _settle(table, _note(saga, now, step.name, "pivot passed, forward again"), now)
+    return _settle(table, _note(saga, now, step.name, _STOOD), now)
 
 
 def _end_if_undone(saga: Saga, now: datetime) -> Saga:

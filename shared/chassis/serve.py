@@ -63,10 +63,15 @@ def internal_verifier(settings: Settings, audience: str) -> auth.Verifier:
 
 
 async def run(
-    name: str, build: Build, subscriptions: tuple[Subscription, ...], *, host: str, port: int
+    name: str,
+    build: Build,
+    subscriptions: tuple[Subscription, ...],
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
 ) -> None:
     """Serve until told to stop. A dead broker or database delays readiness, not the start."""
-    settings = Settings()
     failpoints.arm(settings.failpoint)
     if not settings.bus_url.startswith(("amqp://", "amqps://")):
         raise MissingSetting(
@@ -94,18 +99,24 @@ async def run(
         log.info("stopped", service=name)
 
 
-def main(name: str, build: Build, subscriptions: tuple[Subscription, ...]) -> None:
-    """``python -m services.<name>.app [--host] [--port] [--migrate]``."""
-    parser = argparse.ArgumentParser(prog=f"services.{name}")
+def options(name: str) -> argparse.Namespace:
+    """--host, --port, --migrate."""
+    parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--migrate", action="store_true", help="bring the schema up, then end")
-    options = parser.parse_args()
-    settings = Settings()
+    return parser.parse_args()
+
+
+def main(
+    name: str, build: Build, subscriptions: tuple[Subscription, ...], settings: Settings
+) -> None:
+    """``python -m services.<name>.app [--host] [--port] [--migrate]``."""
+    given = options(name)
     configure_logs(settings.log_level)
-    if options.migrate:
+    if given.migrate:
         migrations.upgrade(name, settings.database_url(name))
         return
-    uvloop.run(run(name, build, subscriptions, host=options.host, port=options.port))
+    uvloop.run(run(name, build, subscriptions, settings, host=given.host, port=given.port))
 
 

@@ -30,6 +30,8 @@ import pytest
 import sqlalchemy as sa
 
 from chassis import db, engines, migrations
+from chassis.messaging import COMMANDS, DEAD_LETTERS, EVENTS
+from chassis.topology import Topology, dead_letter_queue
 from chassis.values import uuid7
 
 T = TypeVar("T")
@@ -79,6 +81,9 @@ def _end_abandoned_runs() -> None:
     """A run that was killed leaves its engines behind; nobody holds its lock any more."""
     for run_dir in Path(tempfile.gettempdir()).glob("reclamo-test-*"):
         with suppress(OSError), (run_dir / "alive").open("r") as lock:
+            # A run that is just beginning has made its folder and not yet its lock.
+            if time.time() - run_dir.stat().st_ctime < 60:
+                continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _end_engines(run_dir)
 
@@ -240,9 +245,10 @@ def _engine(kind: str) -> str:
         engine: dict[str, str] = json.loads(known.read_text())
     if engine["url"]:
         return engine["url"]
+    reason = f"{_WITHOUT}{kind}: {engine['why']}"
     if os.environ.get("REQUIRE_INFRA") == "1":
-        pytest.fail(f"REQUIRE_INFRA=1 and {kind} is missing: {engine['why']}", pytrace=False)
-    pytest.skip(f"{_WITHOUT}{kind}: {engine['why']}")
+        pytest.fail(f"{reason} (REQUIRE_INFRA=1)", pytrace=False)
+    pytest.skip(reason)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -252,7 +258,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count who met no engine."""
-    if report.skipped and isinstance(report.longrepr, tuple) and _WITHOUT in report.longrepr[2]:
+    if not report.passed and _WITHOUT in str(report.longrepr):
         _missed.add(report.nodeid)
 
 
@@ -414,6 +420,21 @@ async def make_database(database_url: DatabaseUrl) -> AsyncIterator[MakeDatabase
     yield make
     for database in opened:
         await database.close()
+
+
+async def remove_topology(url: str, topology: Topology, prefix: str) -> None:
+    """Delete the exchanges and queues that a test declared under its prefix."""
+    import aio_pika
+
+    connection = await aio_pika.connect(url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        for queue in topology.queues:
+            for name in (queue, dead_letter_queue(queue)):
+                # Quorum queues know no conditional deletion: 540 NOT_IMPLEMENTED.
+                await channel.queue_delete(prefix + name, if_unused=False, if_empty=False)
+        for exchange in (COMMANDS, EVENTS, DEAD_LETTERS):
+            await channel.exchange_delete(prefix + exchange)
 
 
 async def eventually(

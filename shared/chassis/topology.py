@@ -53,3 +53,16 @@ def queue_arguments(queue: str) -> dict[str, str | int]:
         "x-overflow": "reject-publish",
         "x-delivery-limit": 50,
     }
+
+
+def dead_letter_queue(queue: str) -> str:
+    """Where the broker puts what it gave up; drained into the service's database."""
+    return f"{queue}.dlq"
+
+
+def dead_letter_arguments() -> dict[str, str | int]:
+    """The last stop has no limit of its own: nothing may fall out behind it.
+
+    A limit nobody reaches instead of none, because brokers from 4.0 on would set 20.
+    """
+    return {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}

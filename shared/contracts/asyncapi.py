@@ -5,6 +5,7 @@ A channel per routing key tells where a message is published, a channel per queu
 
 from __future__ import annotations
 
+from importlib.metadata import version as installed_version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ _BINDING = "0.3.0"
 _REFERENCE = "#/components/schemas/{model}"
 
 
-def document(server_url: str, *, version: str = "0.1.0") -> dict[str, Any]:
+def document(server_url: str) -> dict[str, Any]:
     """The whole description as JSON-able data; ``server_url`` is ``amqp://host[:port]/[vhost]``.
 
     A password in the URL is left out: the description is public.
@@ -32,7 +33,7 @@ def document(server_url: str, *, version: str = "0.1.0") -> dict[str, Any]:
         "id": "urn:reclamo:messages",
         "info": {
             "title": "Reclamo messages",
-            "version": version,
+            "version": installed_version("reclamo"),
             "description": (
                 "Commands and events of orders, claims, returns and inventory: CloudEvents 1.0 in "
                 "structured JSON. Money is integer minor units; readers ignore unknown fields."

@@ -10,6 +10,7 @@ import aio_pika
 import asyncpg
 import pytest
 import sqlalchemy as sa
+
 from chassis import engines
 from chassis.db import metadata
 from chassis.engines import PostgresServer, RabbitServer
@@ -33,18 +34,20 @@ def open_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def has_postgres() -> None:
+def has_postgres(request: pytest.FixtureRequest) -> None:
     try:
         engines.postgres_binaries()
     except engines.EngineMissing as missing:
+        request.getfixturevalue("postgres_server_url")
         pytest.skip(f"no real engine: postgres: {missing}")
 
 
 @pytest.fixture
-def has_rabbitmq() -> None:
+def has_rabbitmq(request: pytest.FixtureRequest) -> None:
     try:
         engines.rabbitmq_binary()
     except engines.EngineMissing as missing:
+        request.getfixturevalue("amqp_url")
         pytest.skip(f"no real engine: rabbitmq: {missing}")
 
 

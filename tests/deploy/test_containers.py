@@ -88,8 +88,8 @@ class TestOurContainers:
         environment = SERVICES[name]["environment"]
         known = " ".join(f"{key}={value}" for key, value in environment.items())
         for other in set(OURS) - {name}:
-            assert f"RECLAMO_{other.upper()}_DATABASE" not in known
-            assert f"RECLAMO_{other.upper()}_BROKER" not in known
+            assert f"RECLAMO_{other.upper()}_DATABASE_URL" not in known
+            assert f"RECLAMO_{other.upper()}_PASSWORD" not in known
         assert ("RECLAMO_SECRET_KEY" in environment) == (name == "gateway")
         assert ("RECLAMO_INTERNAL_PUBLIC_KEY" in environment) == (name != "gateway")
 
@@ -115,10 +115,19 @@ def test_every_secret_without_a_default_stops_compose_when_it_is_missing() -> No
         assert rest == ":?", f"{name} must be ${{{name}:?}}"
 
 
-def test_make_up_writes_every_secret_of_the_example() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert "keygen" in makefile
-    assert "keygen" in makefile
+def test_keygen_prints_every_secret_of_the_example_and_what_it_prints_is_read() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "from deploy.cli import main; main()", "keygen"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = dict(line.split("=", 1) for line in run.stdout.splitlines())
+    assert set(printed) <= set(EXAMPLE)
+    assert {name for name, value in EXAMPLE.items() if value == "change-me"} <= set(printed)
+    passwords = [value for name, value in printed.items() if name.endswith("_PASSWORD")]
+    assert all(re.fullmatch(r"[\w-]{16,}", password) for password in passwords)
+    assert len(set(passwords)) == len(passwords)
 
 
 class TestDockerfile:
@@ -178,13 +187,19 @@ sys.path = [{str(tmp_path)!r}, {str(tmp_path / "shared")!r}] + [
     path for path in sys.path if path and path not in checkout
 ]
 import {module}, deploy.cli, typer.testing
-run = typer.testing.CliRunner().invoke(deploy.cli.app, ["serve", {name!r}, "--help"])
-assert run.exit_code == 0, run.output
+run = typer.testing.CliRunner().invoke(deploy.cli.app, ["migrate", {name!r}])
+assert run.exit_code == 0, run.output + repr(run.exception)
 print(sorted(n for n in sys.modules if n.startswith(("services.", "gateway")) and n.count(".") < 2))
 """
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "RECLAMO_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / f"{name}.db").exists()
     others = {f"services.{other}" for other in OURS if other != name}
     assert not [other for other in others if repr(other) in run.stdout], run.stdout

@@ -28,7 +28,7 @@ def _run(url: str, passwords: dict[str, str]) -> subprocess.CompletedProcess[str
             "PGPORT": str(parts.port),
             "PGPASSWORD": str(parts.password),
             "POSTGRES_USER": str(parts.username),
-            **{f"RECLAMO_{name.upper()}_DATABASE_PASSWORD": p for name, p in passwords.items()},
+            **{f"RECLAMO_{name.upper()}_PASSWORD": p for name, p in passwords.items()},
         },
         capture_output=True,
         text=True,
@@ -87,4 +87,4 @@ async def test_a_repeat_changes_the_passwords_and_nothing_else(server: str) -> N
 def test_a_missing_password_is_named_before_anything_is_made(server: str) -> None:
     run = _run(server, {})
     assert run.returncode != 0
-    assert "RECLAMO_ORDERS_DATABASE_PASSWORD is not set" in run.stderr
+    assert "RECLAMO_ORDERS_PASSWORD is not set" in run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -12,10 +13,15 @@ from typing import Any
 import aio_pika
 import pytest
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
+from typer.testing import CliRunner
 
 from chassis import engines
-from chassis.messaging import COMMANDS, EVENTS, Subscription
+from chassis.bus_rabbit import RabbitBus, declare_topology
+from chassis.messaging import COMMANDS, EVENTS, Delivery, Parcel, Subscription
+from chassis.testing import eventually
+from chassis.topology import Topology
 from contracts import catalogue
+from deploy import cli
 from deploy.rabbitmq_definitions import DEPLOYER, definitions, password_hash
 
 SERVICES = ("orders", "claims", "returns", "inventory")
@@ -93,6 +99,24 @@ def test_a_password_is_hashed_as_rabbitmq_expects_and_is_nowhere_in_clear() -> N
     assert not [secret for secret in PASSWORDS.values() if secret in json.dumps(MADE)]
 
 
+def test_the_command_writes_what_the_services_subscribe_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user, password in PASSWORDS.items():
+        name = "RABBITMQ" if user == DEPLOYER else user.upper()
+        monkeypatch.setenv(f"RECLAMO_{name}_PASSWORD", password)
+    file = tmp_path / "definitions.json"
+    run = CliRunner().invoke(cli.app, ["topology", "definitions", "--output", str(file)])
+    assert run.exit_code == 0, run.output
+    assert json.loads(file.read_text()) == MADE
+
+
+def test_a_missing_password_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECLAMO_CLAIMS_PASSWORD", raising=False)
+    run = CliRunner().invoke(cli.app, ["topology", "definitions"])
+    assert run.exit_code == 2
+
+
 # --- a real broker ------------------------------------------------------------------------------
 
 
@@ -149,6 +173,36 @@ async def test_a_command_reaches_its_receiver_with_its_sender_proven(channel_of:
     got = await queue.get(timeout=5)
     await got.ack()
     assert (got.user_id, got.routing_key) == ("claims", "orders.claim-hold.place")
+
+
+async def test_our_own_bus_lives_with_these_rights(broker: str) -> None:
+    """Only looking at what is there, a service becomes ready, sends and receives."""
+    topology = Topology.of(_subscriptions())
+    got: asyncio.Queue[Delivery] = asyncio.Queue()
+    buses = {
+        user: RabbitBus(f"amqp://{user}:{PASSWORDS[user]}@{broker}/", topology, user, declare=False)
+        for user in ("claims", "returns")
+    }
+    subscription = next(s for s in _subscriptions() if s.queue == "returns.commands.v1")
+    await buses["returns"].subscribe(subscription, got.put)
+    for bus in buses.values():
+        await bus.start()
+    try:
+        await eventually(lambda: all(bus.ready for bus in buses.values()), within_s=20)
+        await buses["claims"].publish(
+            Parcel("m1", COMMANDS, "returns.claim-return.check", "claim/claim_1", b"{}")
+        )
+        delivery = await asyncio.wait_for(got.get(), 10)
+        assert (delivery.body, delivery.user_id) == (b"{}", "claims")
+    finally:
+        for bus in buses.values():
+            await bus.stop()
+
+
+async def test_declaring_it_again_finds_everything_as_it_is(broker: str) -> None:
+    """The file and `reclamo topology apply` agree about every argument, else 406."""
+    url = f"amqp://{DEPLOYER}:{PASSWORDS[DEPLOYER]}@{broker}/"
+    await declare_topology(url, Topology.of(_subscriptions()))
 
 
 _REFUSED = (AMQPError, ChannelInvalidStateError, DeliveryError)

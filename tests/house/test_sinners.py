@@ -13,6 +13,7 @@ SINNERS = [
     (laws.pure_desk, "services/claims/domain.py", "import sqlalchemy", "pass the fact in"),
     (laws.pure_desk, "services/claims/saga.py", "from . import store", "pass the fact in"),
     (laws.pure_desk, "services/claims/domain.py", "from chassis import clock", "pass the fact in"),
+    (laws.pure_desk, "services/claims/domain.py", "import contracts.claims", "pass the fact in"),
     (laws.pure_desk, "services/orders/refunds.py", "async def f(): ...", "never waits"),
     (laws.pure_desk, "services/claims/domain.py", "def f(): return open('x')", "give back a value"),
     (
@@ -161,6 +162,7 @@ NEIGHBOURS = [
         "from dataclasses import dataclass\nfrom chassis.errors import NotAllowed\n"
         "from chassis import values\nfrom services.claims import domain",
     ),
+    (laws.pure_desk, "services/claims/saga.py", "from contracts.orders import PlaceClaimHold"),
     (laws.pure_desk, "services/claims/operations.py", "import sqlalchemy"),
     (laws.sql_has_a_home, "services/claims/store.py", "Q = 'SELECT id FROM claims'"),
     (laws.sql_has_a_home, "services/claims/api.py", '"""Select a claim from a list."""'),

@@ -32,12 +32,14 @@ UNIT_PRICE = 1000
 @dataclass
 class Others:
     """``refuse`` names the commands that are refused. Lines called ``*_fee`` have no variant; a
-    settled receipt pays what it was told, else 1000 per unit, but nothing when ``blocked``."""
+    settled receipt pays what it was told, else 1000 per unit or its share of what the request gave,
+    but nothing when ``blocked``."""
 
     refuse: set[type[BaseModel]] = field(default_factory=set)
     delivered_at: datetime | None = None
     blocked: bool = False
     no_notification: bool = False
+    given: dict[str, tuple[int, int]] = field(default_factory=dict)
     holds: dict[str, str] = field(default_factory=dict)
     stock: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     paid: dict[str, int] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class Others:
                 option_id=command.return_shipping.option_id, name="Parcel", price=125
             )
         units = sum(line.quantity for line in command.lines)
+        if command.refund is not None:
+            self.given[command.return_id] = (command.refund, units)
         return ReturnHoldPlaced(
             return_id=command.return_id,
             order_id=command.order_id,
@@ -97,7 +101,9 @@ class Others:
         )
 
     def _settled(self, command: SettleReturnReceipt) -> ReturnReceiptSettled:
-        worth = UNIT_PRICE * sum(line.quantity for line in command.lines)
+        came = sum(line.quantity for line in command.lines)
+        given, units = self.given.get(command.return_id, (0, 0))
+        worth = given * came // units if units else UNIT_PRICE * came
         if command.claim_id is not None:
             worth = 0
         amount = worth if command.refund is None else command.refund

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chassis.errors import Refusal
 from services.returns import domain
@@ -388,67 +385,6 @@ class TestReceipt:
             receiving, lines=lines, refund_amount=100, action_required=False, now=NOW
         )
         assert (quiet.refund_amount, paid.refund_amount) == (2400, 100)
-
-
-class TestRefundOfAReceipt:
-    ALL = (Arrival(1, "item_mug", None, 2), Arrival(2, "item_pot", None, 1))
-
-    @pytest.mark.parametrize(
-        ("fields", "refund", "asked"),
-        [
-            ({}, None, None),
-            ({}, 0, 0),
-            ({}, -5, 0),
-            ({}, 700, 700),
-            ({"refund_given": 900}, None, 900),
-            ({"refund_given": 900}, 0, 0),
-            ({"refund_given": 900}, 700, 700),
-            ({"refund_given": 0}, None, 0),
-            ({"claim_id": "claim_1"}, None, None),
-            ({"claim_id": "claim_1"}, 700, 700),
-        ],
-    )
-    def test_the_receipts_amount_wins_then_the_requests_then_the_worth(
-        self, fields: dict[str, Any], refund: int | None, asked: int | None
-    ) -> None:
-        found = domain.refund_of_receipt(a_return(**fields), lines=self.ALL, refund=refund)
-        assert found == asked
-
-    @given(
-        fixed=st.integers(0, 10**9),
-        lines=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 5000)), min_size=1, max_size=4),
-        data=st.data(),
-    )
-    def test_all_parcels_together_get_exactly_the_amount_of_the_request(
-        self, fixed: int, lines: list[tuple[int, int]], data: st.DataObject
-    ) -> None:
-        return_ = a_return(
-            *(
-                Line(f"item_{number}", units, unit_price=price)
-                for number, (units, price) in enumerate(lines)
-            ),
-            refund_given=fixed,
-        )
-        paid = 0
-        while not return_.everything_received:
-            open_lines = [line for line in return_.lines if line.missing_quantity]
-            line = data.draw(st.sampled_from(open_lines))
-            units = data.draw(st.integers(1, line.missing_quantity))
-            arrival = (Arrival(1, line.line_id, None, units),)
-            part = domain.refund_of_receipt(return_, lines=arrival, refund=None)
-            assert part is not None
-            assert part >= 0
-            paid += part
-            return_ = replace(
-                return_,
-                lines=tuple(
-                    replace(own, received_quantity=own.received_quantity + units)
-                    if own.line_id == line.line_id
-                    else own
-                    for own in return_.lines
-                ),
-            )
-        assert paid == fixed
 
 
 class TestCancel:

@@ -18,19 +18,19 @@ from contracts.orders import (
     ReturnReceiptSettled,
     SettleReturnReceipt,
 )
-from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, TABLES
+from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, SAGAS
 from tests.returns.others import NO, Others
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "return_id": "ret_1",
     "order_id": "order_1",
     "lines": [{"line_id": "item_mug", "quantity": 2}],
     "refund": None,
     "return_shipping": {"option_id": "so_1", "price": 500},
 }
-RECEIPT = {
+RECEIPT: dict[str, Any] = {
     "receipt_id": "rcpt_1",
     "return_id": "ret_1",
     "claim_id": None,
@@ -42,7 +42,7 @@ RECEIPT = {
         {"line_no": 2, "line_id": "item_fee", "variant_id": None, "quantity": 1},
     ],
 }
-UNSTOCKED = {**RECEIPT, "lines": [RECEIPT["lines"][1]]}
+UNSTOCKED = {**RECEIPT, "lines": RECEIPT["lines"][1:]}
 CANCEL = {"return_id": "ret_1", "order_id": "order_1"}
 
 PLAYS: dict[str, tuple[SagaTable, dict[str, Any]]] = {
@@ -136,7 +136,7 @@ class TestRefusals:
     def test_every_step_that_can_refuse_is_refused_here(self) -> None:
         assert {step for _, step in REFUSABLE} == {"hold", "stock"}
         assert {name for name, _ in STEPS} == set(PLAYS)
-        assert {table.kind for table, _ in PLAYS.values()} == set(TABLES)
+        assert {table.kind for table, _ in PLAYS.values()} == set(SAGAS)
 
     def test_the_settlement_of_a_receipt_is_the_pivot_and_cannot_refuse(self) -> None:
         settle = RETURN_RECEIPT.step("settle")

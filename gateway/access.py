@@ -1,0 +1,76 @@
+"""Who may call what: one table for every route. A route that is not in it is denied."""
+
+from __future__ import annotations
+
+PUBLIC = frozenset({"anyone"})
+_ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
+_DESK = frozenset({"admin", "agent", "finance"})
+_STOCK = frozenset({"admin", "warehouse"})
+_ADMIN = frozenset({"admin"})
+
+TABLE: dict[tuple[str, str], frozenset[str]] = {
+    # people
+    ("POST", "/admin/auth"): PUBLIC,
+    ("GET", "/admin/auth"): _ALL,
+    ("DELETE", "/admin/auth"): _ALL,
+    ("POST", "/admin/auth/token"): PUBLIC,
+    ("POST", "/store/auth/token"): PUBLIC,
+    ("GET", "/admin/users"): _ADMIN,
+    ("POST", "/admin/users"): _ADMIN,
+    ("GET", "/admin/tokens"): _ADMIN,
+    ("POST", "/admin/tokens"): _ADMIN,
+    ("DELETE", "/admin/tokens/{token_id}"): _ADMIN,
+    # documents
+    ("POST", "/admin/import"): _ADMIN,
+    ("GET", "/admin/export"): _ADMIN,
+    # orders
+    ("GET", "/admin/orders"): _ALL,
+    ("POST", "/admin/orders"): _ADMIN,
+    ("GET", "/admin/orders/{order_id}"): _ALL,
+    ("GET", "/admin/orders/{order_id}/ledger"): frozenset({"admin", "finance", "ops"}),
+    ("POST", "/admin/orders/{order_id}/refund"): _DESK,
+    ("POST", "/admin/orders/{order_id}/claims"): _DESK,
+    ("POST", "/admin/orders/{order_id}/claims/{claim_id}/cancel"): _DESK,
+    ("POST", "/admin/orders/{order_id}/return"): frozenset({"admin", "agent"}),
+    ("GET", "/admin/customers"): _ALL,
+    ("GET", "/admin/customers/{customer_id}"): _ALL,
+    # claims
+    ("GET", "/admin/claims"): _ALL,
+    ("GET", "/admin/claims/{claim_id}"): _ALL,
+    # returns
+    ("GET", "/admin/returns"): _ALL,
+    ("GET", "/admin/returns/{return_id}"): _ALL,
+    ("POST", "/admin/returns/{return_id}/receive"): frozenset({"admin", "agent", "warehouse"}),
+    ("POST", "/admin/returns/{return_id}/cancel"): frozenset({"admin", "agent"}),
+    ("GET", "/admin/return-reasons"): _ALL,
+    ("POST", "/admin/return-reasons"): frozenset({"admin", "agent"}),
+    ("GET", "/admin/return-reasons/{reason_id}"): _ALL,
+    ("POST", "/admin/return-reasons/{reason_id}"): frozenset({"admin", "agent"}),
+    ("DELETE", "/admin/return-reasons/{reason_id}"): frozenset({"admin", "agent"}),
+    # inventory
+    ("GET", "/admin/variants"): _ALL,
+    ("GET", "/admin/inventory-items"): _ALL,
+    ("POST", "/admin/inventory-items"): _STOCK,
+    ("GET", "/admin/inventory-items/{item_id}"): _ALL,
+    ("POST", "/admin/inventory-items/{item_id}"): _STOCK,
+    ("DELETE", "/admin/inventory-items/{item_id}"): _STOCK,
+    ("GET", "/admin/inventory-items/{item_id}/location-levels"): _ALL,
+    ("POST", "/admin/inventory-items/{item_id}/location-levels"): _STOCK,
+    ("POST", "/admin/inventory-items/{item_id}/location-levels/{location_id}"): _STOCK,
+    ("DELETE", "/admin/inventory-items/{item_id}/location-levels/{location_id}"): _STOCK,
+    ("GET", "/admin/stock-locations"): _ALL,
+    ("GET", "/admin/stock-locations/{location_id}"): _ALL,
+    ("GET", "/admin/reservations"): _ALL,
+    ("GET", "/admin/reservations/{reservation_id}"): _ALL,
+    # storefront: what is not public is the customer's own
+    ("POST", "/store/returns"): PUBLIC,
+    ("GET", "/store/orders/{order_id}"): PUBLIC,
+    ("GET", "/store/return-reasons"): PUBLIC,
+    ("GET", "/store/return-reasons/{reason_id}"): PUBLIC,
+}
+
+
+def may(method: str, template: str, role: str | None) -> bool:
+    """Whether somebody with this role (None: not signed in) may call a route."""
+    allowed = TABLE.get((method, template), frozenset())
+    return allowed is PUBLIC or role in allowed

@@ -1,0 +1,201 @@
+"""Orders: list, retrieve, refund, and the claims and returns that are opened on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from chassis.auth import Principal
+from chassis.errors import Invalid
+from chassis.http import json_response
+from gateway import answers, bodies, compose, wire
+from gateway.answers import Try
+from gateway.gate import Gate, Parts, Who
+from gateway.shapes import check
+
+router = APIRouter()
+
+ORDERS_MOST = 200
+_SCALARS = ("q", "cart_id", "tax_rate")
+_LISTS = (
+    *("id", "status", "fulfillment_status", "payment_status", "display_id", "customer_id"),
+    *("email", "region_id", "currency_code", "sales_channel_id"),
+)
+_DATES = ("created_at", "updated_at", "canceled_at")
+_ENUMS = ("status", "fulfillment_status", "payment_status")
+
+
+@router.get("/admin/orders")
+async def list_orders(request: Request, parts: Parts, who: Who) -> Response:
+    """A page of orders, newest first: {orders, count, offset, limit}."""
+    query = wire.query(request)
+    wire.reject_unknown(
+        query, {*_SCALARS, *_LISTS, *_DATES, "limit", "offset", "expand", "fields", "order"}
+    )
+    limit, offset = wire.paging(query, default=50, most=ORDERS_MOST)
+    params = _filters(query) | {"limit": limit, "offset": offset}
+    page = await parts.orders.get("/orders", who=who, params=params)
+    await compose.orders(parts, who=who, found=page["orders"])
+    fields, expand = query.get("fields"), query.get("expand")
+    shown = [compose.view(each, fields=fields, expand=expand) for each in page["orders"]]
+    return json_response(
+        {"orders": shown, "count": page["count"], "offset": offset, "limit": limit}
+    )
+
+
+def _filters(query: dict[str, Any]) -> dict[str, Any]:
+    params: dict[str, Any] = {name: query[name] for name in _SCALARS if name in query}
+    for name in _LISTS:
+        value = query.get(name)
+        if value is None:
+            continue
+        if name in _ENUMS and not isinstance(value, list):
+            raise Invalid("invalid_data", f"{name} must be an array")
+        params[name] = value if isinstance(value, list) else [value]
+    for name in _DATES:
+        operators = query.get(name, {})
+        if not isinstance(operators, dict):
+            raise Invalid("invalid_data", f"{name} must be an object")
+        wire.reject_unknown(operators, {"lt", "gt", "lte", "gte"})
+        for operator, value in operators.items():
+            params[f"{name}_{operator}"] = wire.date(value).isoformat()
+    if "order" in query:
+        params["order"] = query["order"]
+    return params
+
+
+@router.get("/admin/orders/{order_id}")
+async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """One order: {order}, with the asked fields and relations and always the totals."""
+    query = wire.query(request)
+    wire.reject_unknown(query, {"expand", "fields"})
+    whole = await compose.order(parts, who=who, order_id=order_id)
+    shown = compose.view(whole, fields=query.get("fields"), expand=query.get("expand"))
+    return json_response({"order": shown})
+
+
+@router.get("/admin/orders/{order_id}/ledger")
+async def get_ledger(order_id: str, parts: Parts, who: Who) -> Response:
+    """The money of an order: {transfers, refunds, attempts, remedies, captured, refunded, ...}."""
+    ledger = (await parts.orders.get(f"/orders/{order_id}/ledger", who=who))["ledger"]
+    causes = {refund["id"]: refund for refund in ledger["refunds"]}
+    for transfer in ledger["transfers"]:
+        cause = causes.get(transfer["refund_id"], {})
+        transfer["cause_kind"] = cause.get("cause_kind")
+        transfer["cause_id"] = cause.get("cause_id")
+    return json_response(ledger)
+
+
+@router.post("/admin/orders/{order_id}/refund")
+async def refund_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Refund by hand: {order}."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+    given = check(bodies.REFUND_ORDER, body)
+
+    async def work() -> Any:
+        await parts.orders.send(
+            "POST",
+            f"/orders/{order_id}/refunds",
+            who=who,
+            body=given,
+            headers=tried.upstream_headers,
+        )
+        return await _whole(parts, who, order_id, tried)
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
+
+
+@router.post("/admin/orders/{order_id}/claims")
+async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Open a claim and wait for its saga: {order} with every effect."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(bodies.CREATE_CLAIM, body)
+        claim = _claim(given) | {"order_id": order_id}
+        if claim["additional_items"]:
+            facts = await parts.orders.get(f"/orders/{order_id}/facts", who=who)
+            names = ("region_id", "sales_channel_id", "currency_code")
+            claim["order"] = {name: facts[name] for name in names}
+        await parts.claims.send(
+            "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
+        )
+        return await _whole(parts, who, order_id, tried)
+
+    return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
+
+
+def _claim(given: dict[str, Any]) -> dict[str, Any]:
+    """Medusa's body in the words of the claims service: lists are never null there."""
+    items = [
+        {**item, "tags": item.get("tags") or [], "images": item.get("images") or []}
+        for item in given["claim_items"]
+    ]
+    return {
+        **given,
+        "claim_items": items,
+        "additional_items": given.get("additional_items") or [],
+        "shipping_methods": given.get("shipping_methods") or [],
+    }
+
+
+@router.post("/admin/orders/{order_id}/claims/{claim_id}/cancel")
+async def cancel_claim(
+    request: Request, order_id: str, claim_id: str, parts: Parts, who: Who
+) -> Response:
+    """Cancel a claim and wait until everything is released: {order}."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        check(bodies.EMPTY, body)
+        await parts.claims.send(
+            "POST",
+            f"/claims/{claim_id}/cancel",
+            who=who,
+            body={"order_id": order_id},
+            headers=_only_given(tried),
+        )
+        return await _whole(parts, who, order_id, tried)
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
+
+
+@router.post("/admin/orders/{order_id}/return")
+async def request_return(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Request a return, with ``receive_now`` also receive it: {order}."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(bodies.REQUEST_RETURN, body)
+        names = ("items", "return_shipping", "no_notification", "location_id")
+        wanted = {name: given.get(name) for name in names} | {
+            "order_id": order_id,
+            # As given: returns tells a negative amount (0) from 0 (not given).
+            "refund": given.get("refund"),
+            "receive_now": bool(given.get("receive_now")),
+        }
+        await parts.returns.send(
+            "POST", "/returns", who=who, body=wanted, headers=tried.upstream_headers
+        )
+        return await _whole(parts, who, order_id, tried)
+
+    return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
+
+
+def _only_given(tried: Try) -> dict[str, str]:
+    """A cancel is idempotent by itself: the key goes along only if the client sent one."""
+    headers = tried.upstream_headers
+    return headers if tried.given else {k: v for k, v in headers.items() if k == "prefer"}
+
+
+async def _whole(parts: Gate, who: Principal, order_id: str, tried: Try) -> Any:
+    """The answer of a change: the whole order, or 202 and where to look."""
+    if tried.respond_async:
+        location = {"Location": f"/admin/orders/{order_id}"}
+        return json_response({"id": order_id, "status": "accepted"}, 202, location)
+    return {"order": await compose.order(parts, who=who, order_id=order_id)}

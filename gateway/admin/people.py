@@ -1,0 +1,154 @@
+"""Signing in, users, API tokens, customers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from chassis import clock
+from chassis.db import DuplicateRow
+from chassis.errors import Invalid, NotFound
+from chassis.http import json_response
+from gateway import bodies, store, wire
+from gateway.gate import COOKIE, SECURE_COOKIE, Parts, Who
+from gateway.identity import SESSION_LIFE
+from gateway.shapes import check
+
+router = APIRouter()
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+@router.post("/admin/auth")
+async def sign_in(request: Request, parts: Parts, who: Who) -> Response:
+    """Sign in with a cookie session: {user}."""
+    given = check(bodies.LOGIN, await wire.body(request))
+    user = await parts.identity.sign_in(**given, address=_address(request))
+    cookie = await parts.identity.open_session(user["id"])
+    response = json_response({"user": _shown(user)})
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        SECURE_COOKIE if secure else COOKIE,
+        cookie,
+        max_age=int(SESSION_LIFE.total_seconds()),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+@router.get("/admin/auth")
+async def whoami(parts: Parts, who: Who) -> Response:
+    """Who is signed in: {user}."""
+    async with parts.database.reading() as tx:
+        user = await store.user_by_id(tx, user_id=who.id)
+    return json_response(
+        {"user": _shown(user) if user else {"id": who.id, "email": None, "role": who.role}}
+    )
+
+
+@router.delete("/admin/auth")
+async def sign_out(request: Request, parts: Parts, who: Who) -> Response:
+    """End the session, here and on the server."""
+    response = Response("OK", media_type="text/plain")
+    for name in (SECURE_COOKIE, COOKIE):
+        cookie = request.cookies.get(name)
+        if cookie:
+            await parts.identity.close_session(cookie)
+            response.delete_cookie(name, path="/")
+    return response
+
+
+@router.post("/admin/auth/token")
+async def get_token(request: Request, parts: Parts, who: Who) -> Response:
+    """Sign in with a token of 15 minutes: {access_token}."""
+    given = check(bodies.LOGIN, await wire.body(request))
+    user = await parts.identity.sign_in(**given, address=_address(request))
+    return json_response({"access_token": parts.identity.access_token(user["id"])})
+
+
+@router.post("/store/auth/token")
+async def get_customer_token(request: Request, parts: Parts, who: Who) -> Response:
+    """Sign a customer in with a token of 15 minutes: {access_token}."""
+    given = check(bodies.LOGIN, await wire.body(request))
+    customer_id = await parts.identity.sign_in_customer(**given, address=_address(request))
+    token = parts.identity.access_token(customer_id, customer_id=customer_id)
+    return json_response({"access_token": token})
+
+
+@router.get("/admin/users")
+async def list_users(parts: Parts, who: Who) -> Response:
+    """Everybody who works here: {users}."""
+    async with parts.database.reading() as tx:
+        return json_response({"users": [_shown(user) for user in await store.users(tx)]})
+
+
+@router.post("/admin/users")
+async def create_user(request: Request, parts: Parts, who: Who) -> Response:
+    """A new user: {user}."""
+    given = check(bodies.CREATE_USER, await wire.body(request))
+    try:
+        user = await parts.identity.add_user(**given)
+    except DuplicateRow:
+        raise EmailTaken(given["email"]) from None
+    return json_response({"user": _shown(user)})
+
+
+@router.get("/admin/tokens")
+async def list_tokens(parts: Parts, who: Who) -> Response:
+    """API tokens, without their secrets: {tokens}."""
+    async with parts.database.reading() as tx:
+        return json_response({"tokens": await store.tokens(tx)})
+
+
+@router.post("/admin/tokens")
+async def create_token(request: Request, parts: Parts, who: Who) -> Response:
+    """A new API token: {token, secret}; the secret is shown this once."""
+    given = check(bodies.CREATE_TOKEN, await wire.body(request))
+    token, secret = await parts.identity.make_token(
+        name=given["name"], role=given["role"], user_id=who.id
+    )
+    return json_response({"token": token, "secret": secret})
+
+
+@router.delete("/admin/tokens/{token_id}")
+async def revoke_token(token_id: str, parts: Parts, who: Who) -> Response:
+    """End an API token: {id, object, deleted}."""
+    async with parts.database.transaction() as tx:
+        found = await store.revoke_token(tx, token_id=token_id, now=clock.now())
+    if not found:
+        raise NotFound("token_not_found", f"Token with id {token_id} was not found")
+    parts.identity.forget()
+    return json_response({"id": token_id, "object": "token", "deleted": True})
+
+
+@router.get("/admin/customers")
+async def list_customers(request: Request, parts: Parts, who: Who) -> Response:
+    """A page of customers: {customers, count, offset, limit}."""
+    query = wire.query(request)
+    wire.reject_unknown(query, {"q", "email", "limit", "offset"})
+    limit, offset = wire.paging(query, default=50, most=100)
+    params = {"q": query.get("q"), "email": query.get("email"), "limit": limit, "offset": offset}
+    return json_response(await parts.orders.get("/customers", who=who, params=params))
+
+
+@router.get("/admin/customers/{customer_id}")
+async def get_customer(customer_id: str, parts: Parts, who: Who) -> Response:
+    """One customer: {customer}."""
+    return json_response(await parts.orders.get(f"/customers/{customer_id}", who=who))
+
+
+def _shown(user: dict[str, object]) -> dict[str, object]:
+    return {name: user.get(name) for name in ("id", "email", "role", "created_at")}
+
+
+class EmailTaken(Invalid):
+    """Somebody has this e-mail already; Medusa answers 422 for a unique violation."""
+
+    kind = "duplicate"
+
+    def __init__(self, email: str) -> None:
+        super().__init__("email_taken", f"User with email {email} already exists.")

@@ -1,0 +1,232 @@
+"""The body of every call, as Medusa's contract has it; what is ours says so."""
+
+from __future__ import annotations
+
+from gateway.shapes import (
+    Boolean,
+    Email,
+    Integer,
+    ListOf,
+    Nested,
+    Number,
+    Object,
+    OneOf,
+    Shape,
+    Text,
+)
+
+LINES_MAX = 100
+_ID_MAX = 255
+_ID = Text(most=_ID_MAX)
+_ID_NEEDED = Text(required=True, most=_ID_MAX)
+_ID_TYPED = Text(required=True, say_empty=False, most=_ID_MAX)
+_UNITS = Integer(required=True, least=1)
+
+EMPTY = Shape()
+
+ADDRESS = Shape(
+    {
+        **{
+            name: Text(most=_ID_MAX)
+            for name in (
+                *("first_name", "last_name", "phone", "company", "address_1", "address_2"),
+                *("city", "country_code", "province", "postal_code"),
+            )
+        },
+        "metadata": Object(),
+    }
+)
+
+CLAIM_REASONS = ("missing_item", "wrong_item", "production_failure", "other")
+REFUND_REASONS = ("discount", "return", "swap", "claim", "other")
+ROLES = ("admin", "agent", "finance", "warehouse", "ops")
+
+_RETURN_SHIPPING = Shape({"option_id": _ID, "price": Integer(least=0)})
+
+CREATE_CLAIM = Shape(
+    {
+        "type": OneOf(("refund", "replace"), required=True),
+        "claim_items": ListOf(
+            Shape(
+                {
+                    "item_id": _ID_NEEDED,
+                    "quantity": _UNITS,
+                    "note": Text(),
+                    "reason": OneOf(CLAIM_REASONS),
+                    "tags": ListOf(_ID, most=LINES_MAX),
+                    "images": ListOf(Text(most=2048), most=LINES_MAX),
+                }
+            ),
+            required=True,
+            most=LINES_MAX,
+        ),
+        "return_shipping": Nested(_RETURN_SHIPPING),
+        "additional_items": ListOf(
+            Shape({"variant_id": _ID_NEEDED, "quantity": _UNITS}), most=LINES_MAX
+        ),
+        "shipping_methods": ListOf(
+            Shape(
+                {
+                    "id": _ID,
+                    "option_id": _ID,
+                    "price": Integer(least=0),
+                    "data": Object(),
+                }
+            ),
+            most=LINES_MAX,
+        ),
+        "refund_amount": Integer(least=0),
+        "shipping_address": Nested(ADDRESS, is_object=True),
+        "no_notification": Boolean(),
+        "return_location_id": _ID,
+        "metadata": Object(),
+    }
+)
+
+REQUEST_RETURN = Shape(
+    {
+        "items": ListOf(
+            Shape(
+                {
+                    "item_id": _ID_NEEDED,
+                    "quantity": Integer(required=True, least=1, coerced=True),
+                    "reason_id": _ID,
+                    "note": Text(),
+                }
+            ),
+            required=True,
+            say_empty=False,
+            most=LINES_MAX,
+        ),
+        "return_shipping": Nested(_RETURN_SHIPPING),
+        "note": Text(),
+        "receive_now": Boolean(default=False),
+        "no_notification": Boolean(),
+        # Negative counts as 0, which here means "not given".
+        "refund": Integer(),
+        "location_id": _ID,
+    }
+)
+
+RECEIVE_RETURN = Shape(
+    {
+        "items": ListOf(
+            Shape(
+                {
+                    "item_id": _ID_TYPED,
+                    "quantity": Number(required=True, say_empty=False, least=1),
+                }
+            ),
+            required=True,
+            say_empty=False,
+            most=LINES_MAX,
+        ),
+        # Negative counts as 0, and 0 means: no money.
+        "refund": Number(),
+        "location_id": _ID,
+    }
+)
+
+STORE_RETURN = Shape(
+    {
+        "order_id": _ID_NEEDED,
+        "items": ListOf(
+            Shape(
+                {
+                    "item_id": _ID_NEEDED,
+                    "quantity": Number(required=True, least=1),
+                    "reason_id": _ID,
+                    "note": Text(),
+                }
+            ),
+            required=True,
+            say_empty=False,
+            most=LINES_MAX,
+        ),
+        "return_shipping": Nested(Shape({"option_id": _ID_NEEDED})),
+    }
+)
+
+REFUND_ORDER = Shape(
+    {
+        "amount": Integer(required=True, least=0),
+        "reason": OneOf(REFUND_REASONS, required=True, is_string=True),
+        "note": Text(),
+        "no_notification": Boolean(),
+    }
+)
+
+LOGIN = Shape({"email": Email(required=True), "password": Text(required=True, most=1024)})
+
+# Ours: Medusa's users have no role of this kind, and no API tokens of this kind.
+CREATE_USER = Shape(
+    {
+        "email": Email(required=True),
+        "password": Text(required=True, most=1024),
+        "role": OneOf(ROLES, required=True),
+    }
+)
+CREATE_TOKEN = Shape({"name": _ID_NEEDED, "role": OneOf(ROLES, required=True)})
+
+CREATE_REASON = Shape(
+    {
+        "value": _ID_NEEDED,
+        "label": _ID_NEEDED,
+        "parent_return_reason_id": _ID,
+        "description": Text(),
+        "metadata": Object(),
+    }
+)
+UPDATE_REASON = Shape({"label": _ID, "value": _ID, "description": Text(), "metadata": Object()})
+
+_DESCRIBED = {
+    **{
+        name: Text(most=_ID_MAX)
+        for name in ("sku", "origin_country", "hs_code", "mid_code", "material", "title")
+    },
+    **{name: Integer(least=0) for name in ("weight", "length", "height", "width")},
+    "requires_shipping": Boolean(),
+    "description": Text(),
+    "thumbnail": Text(most=2048),
+    "metadata": Object(),
+}
+# variant_id is checked by inventory, which refuses its absence in Medusa's own words.
+CREATE_INVENTORY_ITEM = Shape({"variant_id": _ID, **_DESCRIBED})
+UPDATE_INVENTORY_ITEM = Shape(_DESCRIBED)
+
+CREATE_LEVEL = Shape(
+    {
+        "location_id": _ID_TYPED,
+        "stocked_quantity": Number(required=True, say_empty=False, least=0),
+        "incoming_quantity": Number(least=0),
+    }
+)
+UPDATE_LEVEL = Shape(
+    {
+        "incoming_quantity": Number(least=0),
+        "stocked_quantity": Number(least=0),
+    }
+)
+
+STOCK_LOCATION = Shape(
+    {
+        "name": _ID_NEEDED,
+        "address": Nested(
+            Shape(
+                {
+                    "address_1": _ID_NEEDED,
+                    "country_code": _ID_NEEDED,
+                    **{
+                        name: Text(most=_ID_MAX)
+                        for name in (
+                            *("address_2", "company", "city"),
+                            *("phone", "postal_code", "province"),
+                        )
+                    },
+                }
+            )
+        ),
+        "address_id": _ID,
+        "metadata": Object(),
+    }
+)

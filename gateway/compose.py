@@ -1,0 +1,154 @@
+"""Answers made of several services' reads, above all the whole order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from chassis.auth import Principal
+from gateway.gate import Gate
+
+Json = dict[str, Any]
+
+DEFAULT_FIELDS = (
+    *("id", "status", "fulfillment_status", "payment_status", "display_id", "cart_id"),
+    *("draft_order_id", "customer_id", "email", "region_id", "currency_code", "tax_rate"),
+    *("canceled_at", "created_at", "updated_at", "metadata", "no_notification"),
+    "sales_channel_id",
+)
+TOTALS = (
+    *("shipping_total", "discount_total", "tax_total", "refunded_total", "total", "subtotal"),
+    *("paid_total", "refundable_amount", "gift_card_total", "gift_card_tax_total"),
+    *("item_tax_total", "shipping_tax_total"),
+)
+RELATIONS = (
+    *("billing_address", "shipping_address", "customer", "region", "sales_channel", "discounts"),
+    *("gift_cards", "gift_card_transactions", "payments", "refunds", "items", "shipping_methods"),
+    *("fulfillments", "claims", "returns", "swaps"),
+)
+# Ours, not Medusa's: in no GET of its shapes, because callers compare whole objects.
+_OWN_LINE = frozenset({"ordered_quantity", "remedied_quantity", "delivered_at", "extra"})
+_OWN_CLAIM = frozenset(
+    {"status", "recovery_point", "explanation", "return_id", "currency_code", "timeline"}
+)
+
+
+async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
+    """An order whole: with claims, returns, and the variants of its lines. Read at the same time.
+
+    Raises the owner's NotFound; for a customer a foreign order is not found.
+    """
+    reading = parts.orders.get(f"/orders/{order_id}", who=who)
+    if who.is_customer:
+        found: Json = (await reading)["order"]
+        claims: list[Json] = []
+        returns = (await parts.returns.get(f"/orders/{order_id}/returns", who=who))["returns"]
+    else:
+        answer, of_claims, of_returns = await asyncio.gather(
+            reading,
+            parts.claims.get(f"/orders/{order_id}/claims", who=who),
+            parts.returns.get(f"/orders/{order_id}/returns", who=who),
+        )
+        found, claims, returns = answer["order"], of_claims["claims"], of_returns["returns"]
+    await _join(parts, who, [found], claims, returns)
+    return found
+
+
+async def orders(parts: Gate, *, who: Principal, found: list[Json]) -> None:
+    """Add claims, returns and variants to a page of orders."""
+    ids = [each["id"] for each in found]
+    if not ids:
+        return
+    by_order = await asyncio.gather(
+        parts.returns.get("/returns", who=who, params={"order_id": ids, "limit": 1000}),
+        *(parts.claims.get(f"/orders/{order_id}/claims", who=who) for order_id in ids),
+    )
+    claims = [claim for answer in by_order[1:] for claim in answer["claims"]]
+    await _join(parts, who, found, claims, by_order[0]["returns"])
+
+
+async def _join(
+    parts: Gate, who: Principal, found: list[Json], claims: list[Json], returns: list[Json]
+) -> None:
+    lines = [line for each in found for line in each["items"]]
+    extra = [line for claim in claims for line in claim["additional_items"]]
+    variants = await _variants(parts, who, [*lines, *extra])
+    for line in (*lines, *extra):
+        line["variant"] = variants.get(line["variant_id"])
+    by_line = {line["id"]: line for line in (*lines, *extra)}
+    by_claim = {each["claim_order_id"]: each for each in returns if each["claim_order_id"]}
+    for claim in claims:
+        for item in claim["claim_items"]:
+            item["item"] = by_line.get(item["item_id"])
+        claim["return_order"] = by_claim.get(claim["id"])
+    for each in found:
+        each["claims"] = [claim for claim in claims if claim["order_id"] == each["id"]]
+        each["returns"] = [one for one in returns if one["order_id"] == each["id"]]
+        each["swaps"] = []
+
+
+async def _variants(parts: Gate, who: Principal, lines: Iterable[Json]) -> dict[str, Json]:
+    wanted = sorted({line["variant_id"] for line in lines if line["variant_id"]})
+    if not wanted:
+        return {}
+    answer = await parts.inventory.get(
+        "/variants", who=who, params={"id": wanted, "limit": len(wanted)}
+    )
+    return {variant["id"]: variant for variant in answer["variants"]}
+
+
+def view(whole: Json, *, fields: str | None, expand: str | None) -> Json:
+    """What a GET shows of an order: the asked fields and relations, always id and the totals.
+
+    ``fields`` replaces the default fields (``+x,-y`` changes them); ``expand`` replaces the default
+    relations. With ``expand`` alone Medusa still shows ``items: [{refundable}]``, ``claims`` and
+    ``swaps``, because ``items.refundable`` and its like are default fields.
+    """
+    chosen = _fields(fields)
+    heads = {path.split(".")[0] for path in (expand or "").split(",") if path}
+    if expand is None:
+        heads = set(RELATIONS) if fields is None else {name for name in chosen if name in RELATIONS}
+    shown = {name: whole.get(name) for name in ("id", *chosen, *TOTALS) if name in whole}
+    for name in heads:
+        if name == "returnable_items":
+            shown[name] = _returnable(whole)
+        elif name in RELATIONS:
+            shown[name] = _medusa_only(name, whole[name])
+    if expand is not None and fields is None:
+        shown.setdefault("items", [{"refundable": line["refundable"]} for line in whole["items"]])
+        shown.setdefault("claims", [])
+        shown.setdefault("swaps", [])
+    return shown
+
+
+def _fields(given: str | None) -> list[str]:
+    if given is None:
+        return list(DEFAULT_FIELDS)
+    names = [name for name in given.split(",") if name]
+    if not any(name[0] in "+-" for name in names):
+        return names
+    removed = {name[1:] for name in names if name[0] == "-"}
+    added = [name.lstrip("+") for name in names if name[0] != "-"]
+    return [name for name in (*DEFAULT_FIELDS, *added) if name not in removed]
+
+
+def _returnable(whole: Json) -> list[Json]:
+    extra = [line for claim in whole["claims"] for line in claim["additional_items"]]
+    return [
+        line
+        for line in (*whole["items"], *extra)
+        if line["returned_quantity"] < line["shipped_quantity"]
+    ]
+
+
+def _medusa_only(name: str, value: Any) -> Any:
+    if name == "items":
+        return [_without(line, _OWN_LINE) for line in value]
+    if name == "claims":
+        return [_without(claim, _OWN_CLAIM) for claim in value]
+    return value
+
+
+def _without(record: Json, names: frozenset[str]) -> Json:
+    return {key: value for key, value in record.items() if key not in names}

@@ -1,0 +1,177 @@
+"""Refusals in the words of the surface: Medusa's ``{code?, type, message}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis.auth import Unauthorized
+from chassis.db import DuplicateRow, Transient
+from chassis.errors import Refusal, Unavailable
+from chassis.http import UnreadableJson, json_response
+from gateway.clients import TimedOut
+from gateway.gate import TooManyRequests
+from gateway.identity import TooManyTries
+
+log = structlog.get_logger(__name__)
+
+CONFLICT = (
+    "The request conflicted with another request. You may retry the request with the provided"
+    " Idempotency-Key."
+)
+# kind -> (status, type, code); the code is absent where the contract does not name one.
+_KINDS: dict[str, tuple[int, str, str | None]] = {
+    "invalid": (400, "invalid_data", None),
+    "not_allowed": (400, "not_allowed", None),
+    "not_found": (404, "not_found", None),
+    "forbidden": (403, "not_allowed", None),
+    "conflict": (409, "conflict", "invalid_state_error"),
+    "key_reused": (422, "invalid_request_error", "invalid_request_error"),
+    "duplicate": (422, "duplicate_error", "invalid_request_error"),
+}
+
+
+def told(
+    status: int,
+    type_: str,
+    message: str,
+    *,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error answer; ``code`` is left out unless there is one, callers compare whole objects."""
+    body = {"code": code} if code else {}
+    return json_response({**body, "type": type_, "message": message}, status, dict(headers or {}))
+
+
+def refusal_response(error: Refusal) -> Response:
+    """The answer to a refusal of ours or of a service."""
+    status, type_, code = _KINDS.get(error.kind, (400, "not_allowed", None))
+    if status == 409:
+        return told(409, type_, CONFLICT, code=code, headers={"Retry-After": "1"})
+    return told(status, type_, error.message, code=code)
+
+
+def unavailable_response(error: Unavailable) -> Response:
+    """Passing trouble: 503 (504 when a service did not answer in time), and when to try again."""
+    status = 504 if isinstance(error, TimedOut) else 503
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return told(status, "unexpected_state", error.message, headers=headers)
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.status_code == 413:
+        return told(413, "invalid_request_error", "The body is too large.")
+    if error.status_code == 404:
+        return told(404, "not_found", "There is nothing at this address. See /docs.")
+    if error.status_code == 405:
+        return told(405, "not_allowed", "This method is not served here.", headers=error.headers)
+    return told(error.status_code, "invalid_request_error", str(error.detail))
+
+
+def add_errors(app: FastAPI) -> None:
+    """Register the answers to everything that can be raised."""
+
+    def on(kind: type[Exception], answer: Any) -> None:
+        async def handler(_: Request, error: Exception) -> Response:
+            response: Response = answer(error)
+            return response
+
+        app.add_exception_handler(kind, handler)
+
+    def retry(error: TooManyTries | TooManyRequests) -> Response:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return told(429, "unexpected_state", str(error), headers=headers)
+
+    def last_resort(error: Exception) -> Response:
+        log.error("request_failed", kind=type(error).__name__, error=str(error))
+        return told(500, "unknown_error", "An unknown error occurred.", code="unknown_error")
+
+    on(Refusal, refusal_response)
+    on(Unavailable, unavailable_response)
+    on(Unauthorized, lambda _: Response("Unauthorized", 401, media_type="text/plain"))
+    on(TooManyTries, retry)
+    on(TooManyRequests, retry)
+    on(UnreadableJson, lambda error: told(400, "invalid_data", f"Unreadable body: {error}"))
+    on(Transient, lambda _: told(409, "conflict", CONFLICT, code="invalid_state_error"))
+    on(DuplicateRow, lambda _: told(422, "duplicate_error", "That already exists."))
+    on(HTTPException, _http_error)
+    on(Exception, last_resort)
+
+
+class SecurityHeaders:
+    """Pure ASGI: headers for every answer, CORS for an exact allowlist, no unusual methods."""
+
+    _ALWAYS = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (
+            b"content-security-policy",
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+            b" connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none';"
+            b" frame-ancestors 'none'",
+        ),
+    )
+    _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
+    _CORS = (
+        (b"access-control-allow-methods", b"GET, POST, DELETE"),
+        (
+            b"access-control-allow-headers",
+            b"x-medusa-access-token, authorization, content-type, idempotency-key,"
+            b" x-publishable-api-key",
+        ),
+        (b"access-control-max-age", b"600"),
+    )
+
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the headers to whatever is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        extra = [*self._ALWAYS, *self._origin_headers(headers.get(b"origin", b"").decode())]
+        if scope["scheme"] == "https":
+            extra.append((b"strict-transport-security", b"max-age=31536000"))
+        if scope["path"].startswith(("/admin", "/store")):
+            extra.append((b"cache-control", b"no-store"))
+
+        async def tagged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                have = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in extra if name not in have),
+                ]
+            await send(message)
+
+        if scope["method"] not in self._METHODS:
+            await _http_error(HTTPException(405))(scope, receive, tagged)
+        elif scope["method"] == "OPTIONS":
+            preflight = b"access-control-request-method" in headers
+            answer = Response(status_code=204 if preflight else 405)
+            answer.raw_headers += self._CORS if preflight else ()
+            await answer(scope, receive, tagged)
+        else:
+            await self._app(scope, receive, tagged)
+
+    def _origin_headers(self, origin: str) -> list[tuple[bytes, bytes]]:
+        if origin not in self._origins or not urlsplit(origin).netloc:
+            return []
+        return [
+            (b"access-control-allow-origin", origin.encode()),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", b"Idempotency-Key, Location"),
+            (b"vary", b"origin"),
+        ]

@@ -1,0 +1,81 @@
+"""The OpenAPI document: what FastAPI knows of the routes and our shapes of the bodies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway import access, bodies
+from gateway.shapes import json_schema
+
+_BODIES = {
+    ("post", "/admin/orders/{order_id}/claims"): bodies.CREATE_CLAIM,
+    ("post", "/admin/orders/{order_id}/return"): bodies.REQUEST_RETURN,
+    ("post", "/admin/orders/{order_id}/refund"): bodies.REFUND_ORDER,
+    ("post", "/admin/returns/{return_id}/receive"): bodies.RECEIVE_RETURN,
+    ("post", "/store/returns"): bodies.STORE_RETURN,
+    ("post", "/admin/users"): bodies.CREATE_USER,
+    ("post", "/admin/auth"): bodies.LOGIN,
+    ("post", "/admin/auth/token"): bodies.LOGIN,
+    ("post", "/store/auth/token"): bodies.LOGIN,
+    ("post", "/admin/tokens"): bodies.CREATE_TOKEN,
+    ("post", "/admin/return-reasons"): bodies.CREATE_REASON,
+    ("post", "/admin/return-reasons/{reason_id}"): bodies.UPDATE_REASON,
+    ("post", "/admin/inventory-items"): bodies.CREATE_INVENTORY_ITEM,
+    ("post", "/admin/inventory-items/{item_id}"): bodies.UPDATE_INVENTORY_ITEM,
+    ("post", "/admin/inventory-items/{item_id}/location-levels"): bodies.CREATE_LEVEL,
+    (
+        "post",
+        "/admin/inventory-items/{item_id}/location-levels/{location_id}",
+    ): bodies.UPDATE_LEVEL,
+}
+_ERROR = {
+    "type": "object",
+    "required": ["type", "message"],
+    "properties": {
+        "code": {"type": "string"},
+        "type": {"type": "string"},
+        "message": {"type": "string"},
+    },
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Give the app an ``openapi()`` with bodies, roles, errors and ways to sign in."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {})["Error"] = _ERROR
+    components["securitySchemes"] = {
+        "api_token": {"type": "apiKey", "in": "header", "name": "x-medusa-access-token"},
+        "access_token": {"type": "http", "scheme": "bearer"},
+        "session": {"type": "apiKey", "in": "cookie", "name": "reclamo_session"},
+    }
+    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            roles = access.TABLE.get((method.upper(), path), frozenset())
+            if roles is not access.PUBLIC:
+                operation["security"] = [{name: []} for name in components["securitySchemes"]]
+                operation["x-roles"] = sorted(roles)
+            shape = _BODIES.get((method, path))
+            if shape is not None:
+                operation["requestBody"] = {
+                    "content": {"application/json": {"schema": json_schema(shape)}}
+                }
+            operation["responses"].pop("422", None)
+            operation["responses"]["4XX"] = {"description": "Refused", **error}
+    return document

@@ -1,0 +1,35 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from chassis.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """What the gateway reads besides what every process reads."""
+
+    admin_token: SecretStr | None = Field(
+        None, description="an API token with the admin role, made at the first start"
+    )
+    demo_password: SecretStr | None = Field(
+        None, description="the password of the demo logins (embedded mode)"
+    )
+    orders_url: str = Field("http://127.0.0.1:8081", description="where orders answers")
+    claims_url: str = Field("http://127.0.0.1:8082", description="where claims answers")
+    returns_url: str = Field("http://127.0.0.1:8083", description="where returns answers")
+    inventory_url: str = Field("http://127.0.0.1:8084", description="where inventory answers")
+    store_returns: Literal["verified", "open"] = Field(
+        "verified", description="open: anyone who knows an order's id may return, as in Medusa"
+    )
+    allowed_origins: str = Field("", description="exact origins for CORS, separated by commas")
+    requests_per_minute: int = Field(600, description="per principal and address")
+    show_docs: bool = Field(True, description="serve /docs and /openapi.json")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The allowlist of CORS."""
+        return tuple(filter(None, (part.strip() for part in self.allowed_origins.split(","))))

@@ -1,0 +1,209 @@
+"""Tables of the gateway and every statement on them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from chassis.db import Instant, Row, Tx, metadata
+
+METADATA = metadata()
+
+USERS = sa.Table(
+    "users",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("role IN ('admin', 'agent', 'warehouse', 'finance', 'ops')", name="role"),
+)
+
+CUSTOMER_LOGINS = sa.Table(
+    "customer_logins",
+    METADATA,
+    sa.Column("customer_id", sa.Text, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+API_TOKENS = sa.Table(
+    "api_tokens",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("last_used_at", Instant),
+    sa.Column("revoked_at", Instant),
+)
+
+SESSIONS = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("token_hash", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("last_seen_at", Instant, nullable=False),
+)
+
+ANSWERS = sa.Table(
+    "answers",
+    METADATA,
+    sa.Column("principal", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+_USER = "SELECT id, email, role, password_hash, created_at FROM users"
+
+
+async def add_user(
+    tx: Tx, *, user_id: str, email: str, role: str, password_hash: str, now: datetime
+) -> None:
+    """A new user; raises DuplicateRow when the e-mail is taken."""
+    row = {
+        "id": user_id,
+        "email": email,
+        "role": role,
+        "password_hash": password_hash,
+        "created_at": now,
+    }
+    await tx.insert(USERS, [row])
+
+
+async def user_by_email(tx: Tx, *, email: str) -> Row | None:
+    """A user with the password's hash."""
+    return await tx.fetch_one(f"{_USER} WHERE email = :email", email=email)
+
+
+async def user_by_id(tx: Tx, *, user_id: str) -> Row | None:
+    """A user with the password's hash."""
+    return await tx.fetch_one(f"{_USER} WHERE id = :id", id=user_id)
+
+
+async def users(tx: Tx) -> list[Row]:
+    """Everybody, without secrets."""
+    return await tx.fetch("SELECT id, email, role, created_at FROM users ORDER BY created_at, id")
+
+
+async def set_customer_login(
+    tx: Tx, *, customer_id: str, email: str, password_hash: str, now: datetime
+) -> None:
+    """Give a customer a password, or a new one."""
+    await tx.execute(
+        "INSERT INTO customer_logins (customer_id, email, password_hash, created_at)"
+        " VALUES (:customer_id, :email, :password_hash, :now)"
+        " ON CONFLICT (customer_id) DO UPDATE SET email = excluded.email,"
+        " password_hash = excluded.password_hash",
+        customer_id=customer_id,
+        email=email,
+        password_hash=password_hash,
+        now=now,
+    )
+
+
+async def customer_login(tx: Tx, *, email: str) -> Row | None:
+    """A customer's id and password hash by e-mail."""
+    return await tx.fetch_one(
+        "SELECT customer_id, password_hash FROM customer_logins WHERE email = :email", email=email
+    )
+
+
+async def customers_with_login(tx: Tx, *, customer_ids: list[str]) -> dict[str, Row]:
+    """customer_id -> {email, password_hash} of those who have a password."""
+    rows = await tx.fetch(
+        "SELECT customer_id, email, password_hash FROM customer_logins WHERE customer_id IN :ids",
+        ids=customer_ids,
+    )
+    return {row["customer_id"]: row for row in rows}
+
+
+async def add_token(tx: Tx, *, row: Row) -> None:
+    """A new API token, hashed."""
+    await tx.insert(API_TOKENS, [row], ignore_conflicts=True)
+
+
+async def token_by_hash(tx: Tx, *, token_hash: str) -> Row | None:
+    """A token that was not revoked."""
+    return await tx.fetch_one(
+        "SELECT id, user_id, role, last_used_at FROM api_tokens"
+        " WHERE token_hash = :hash AND revoked_at IS NULL",
+        hash=token_hash,
+    )
+
+
+async def tokens(tx: Tx) -> list[Row]:
+    """All tokens, without their hashes."""
+    return await tx.fetch(
+        "SELECT id, name, user_id, role, created_at, last_used_at, revoked_at FROM api_tokens"
+        " ORDER BY created_at, id"
+    )
+
+
+async def revoke_token(tx: Tx, *, token_id: str, now: datetime) -> bool:
+    """End a token; False if there is none."""
+    return bool(
+        await tx.execute(
+            "UPDATE api_tokens SET revoked_at = COALESCE(revoked_at, :now) WHERE id = :id",
+            id=token_id,
+            now=now,
+        )
+    )
+
+
+async def token_used(tx: Tx, *, token_id: str, now: datetime) -> None:
+    """Remember when it was last used."""
+    await tx.execute(
+        "UPDATE api_tokens SET last_used_at = :now WHERE id = :id", id=token_id, now=now
+    )
+
+
+async def add_session(tx: Tx, *, token_hash: str, user_id: str, now: datetime) -> None:
+    """A new session."""
+    row = {"token_hash": token_hash, "user_id": user_id, "created_at": now, "last_seen_at": now}
+    await tx.insert(SESSIONS, [row])
+
+
+async def session_by_hash(tx: Tx, *, token_hash: str) -> Row | None:
+    """user_id, created_at, last_seen_at."""
+    return await tx.fetch_one(
+        "SELECT user_id, created_at, last_seen_at FROM sessions WHERE token_hash = :hash",
+        hash=token_hash,
+    )
+
+
+async def session_seen(tx: Tx, *, token_hash: str, now: datetime) -> None:
+    """The session was used."""
+    await tx.execute(
+        "UPDATE sessions SET last_seen_at = :now WHERE token_hash = :hash",
+        hash=token_hash,
+        now=now,
+    )
+
+
+async def end_session(tx: Tx, *, token_hash: str) -> None:
+    """Kill it on the server."""
+    await tx.execute("DELETE FROM sessions WHERE token_hash = :hash", hash=token_hash)
+
+
+async def answer(tx: Tx, *, principal: str, key: str) -> Row | None:
+    """fingerprint, status and body stored under a key."""
+    return await tx.fetch_one(
+        "SELECT fingerprint, status, body FROM answers WHERE principal = :principal AND key = :key",
+        principal=principal,
+        key=key,
+    )
+
+
+async def keep_answer(tx: Tx, *, row: Row) -> bool:
+    """Store an answer; False when another request stored one first."""
+    return bool(await tx.insert(ANSWERS, [row], ignore_conflicts=True))

@@ -1,0 +1,88 @@
+"""The ``/store`` surface: what a customer may see and ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from chassis.auth import Principal, Unauthorized
+from chassis.http import json_response
+from gateway import answers, bodies, compose, wire
+from gateway.gate import Gate, Parts, Who
+from gateway.shapes import check
+
+router = APIRouter()
+
+# Whom the gateway asks as when the shop trusts everybody who knows an order's id.
+_SHOP = Principal("storefront", "agent")
+_ORDER_FIELDS = (
+    *("id", "status", "fulfillment_status", "payment_status", "display_id", "cart_id"),
+    *("customer_id", "email", "region_id", "currency_code", "tax_rate", "created_at"),
+    *compose.TOTALS,
+    *("shipping_address", "fulfillments", "items", "shipping_methods", "discounts"),
+    *("customer", "payments", "region"),
+)
+# What a customer has no business with: what our books say about a line, others' notes.
+_HIDDEN_LINE = frozenset({"metadata", "extra", "ordered_quantity", "remedied_quantity"})
+
+
+def _as_whom(parts: Gate, who: Principal) -> Principal:
+    """The customer; anybody only where the shop says so (``RECLAMO_STORE_RETURNS=open``)."""
+    if who.customer_id:
+        return who
+    if parts.settings.store_returns == "open" or not who.is_customer:
+        return _SHOP
+    raise Unauthorized("sign in to see your orders")
+
+
+@router.post("/store/returns")
+async def request_return(request: Request, parts: Parts, who: Who) -> Response:
+    """A customer sends something back: {return}."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+    asking = _as_whom(parts, who)
+
+    async def work() -> Any:
+        given = check(bodies.STORE_RETURN, body)
+        facts = await parts.orders.get(f"/orders/{given['order_id']}/facts", who=asking)
+        wanted = {
+            "order_id": given["order_id"],
+            "items": given["items"],
+            "return_shipping": given.get("return_shipping"),
+            "storefront": True,
+            "customer_id": facts["customer_id"],
+        }
+        answer = await parts.returns.send(
+            "POST", "/returns", who=asking, body=wanted, headers=tried.upstream_headers
+        )
+        if tried.respond_async:
+            return json_response(answer, 202, {"Location": f"/store/orders/{given['order_id']}"})
+        return {"return": {**answer["return"], "swap": None}}
+
+    return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
+
+
+@router.get("/store/orders/{order_id}")
+async def get_order(order_id: str, parts: Parts, who: Who) -> Response:
+    """A customer's own order: {order}; another's answers like one that does not exist."""
+    asking = _as_whom(parts, who)
+    whole = await compose.order(parts, who=asking, order_id=order_id)
+    shown = {name: whole.get(name) for name in _ORDER_FIELDS}
+    shown["items"] = [
+        {name: value for name, value in line.items() if name not in _HIDDEN_LINE}
+        for line in whole["items"]
+    ]
+    return json_response({"order": shown})
+
+
+@router.get("/store/return-reasons")
+async def list_reasons(parts: Parts, who: Who) -> Response:
+    """Top-level reasons with their children: {return_reasons}."""
+    return json_response(await parts.returns.get("/return-reasons", who=who))
+
+
+@router.get("/store/return-reasons/{reason_id}")
+async def get_reason(reason_id: str, parts: Parts, who: Who) -> Response:
+    """One reason: {return_reason}."""
+    return json_response(await parts.returns.get(f"/return-reasons/{reason_id}", who=who))

@@ -1,0 +1,195 @@
+"""The HTTP door of orders, for the gateway only.
+
+A customer sees own orders: another's answers exactly like one that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Response
+
+from chassis import auth, clock, http
+from chassis.auth import Principal, Who
+from chassis.http import Db, Tries
+from services.orders import operations, queries, schemas
+
+# A batch of the importer is one transaction: large enough to be quick, small enough to be short.
+IMPORT_MAX_BYTES = 32 * 1024 * 1024
+
+router = http.router()
+_may_load = auth.require("admin")
+_may_refund = auth.require("admin", "agent", "finance")
+_staff = auth.require("admin", "agent", "finance", "ops", "warehouse")
+
+Limit = Annotated[int, Query(ge=0, le=1000)]
+Offset = Annotated[int, Query(ge=0, le=2**31)]
+
+
+async def _bound_s(request: Request) -> float:
+    bound: float = request.app.state.wait_bound_s
+    return bound
+
+
+async def _providers(request: Request) -> Collection[str]:
+    providers: Collection[str] = request.app.state.providers
+    return providers
+
+
+Bound = Annotated[float, Depends(_bound_s)]
+Known = Annotated[Collection[str], Depends(_providers)]
+
+
+def _owner(who: Principal) -> str | None:
+    """Whose orders may be seen: a customer's own, nobody's for a guest, all for the shop."""
+    return (who.customer_id or "") if who.is_customer else None
+
+
+# ---- orders -------------------------------------------------------------------------------------
+
+
+@router.get("/orders")
+async def list_orders(
+    db: Db, who: Who, filters: Annotated[schemas.OrderFilters, Query()]
+) -> Response:
+    """A page of whole orders: {orders, count, offset, limit}."""
+    async with db.reading() as tx:
+        orders, count = await queries.list_orders(tx, filters=filters, customer_id=_owner(who))
+    return http.json_response(
+        {"orders": orders, "count": count, "offset": filters.offset, "limit": filters.limit}
+    )
+
+
+@router.get("/orders/{order_id}")
+async def get_order(order_id: str, db: Db, who: Who) -> Response:
+    """One order whole: {order}."""
+    async with db.reading() as tx:
+        order = await queries.order_by_id(tx, order_id=order_id, customer_id=_owner(who))
+    return http.json_response({"order": order})
+
+
+@router.get("/orders/{order_id}/facts")
+async def get_facts(order_id: str, db: Db, who: Who) -> Response:
+    """The few facts other decisions need, without an envelope: id, region_id, ..., status."""
+    async with db.reading() as tx:
+        facts = await queries.order_facts(tx, order_id=order_id, customer_id=_owner(who))
+    return http.json_response(facts)
+
+
+@router.get("/orders/{order_id}/ledger")
+async def get_ledger(order_id: str, db: Db, who: Who) -> Response:
+    """The money of an order and what it is held for: {ledger}."""
+    _staff(who)
+    async with db.reading() as tx:
+        ledger = await queries.ledger_of(tx, order_id=order_id)
+    return http.json_response({"ledger": ledger})
+
+
+@router.post("/orders/{order_id}/refunds")
+async def refund_order(
+    order_id: str, body: schemas.RefundOrder, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Refund by hand, and wait until the money is out: 200 {refund}."""
+    _may_refund(who)
+    async with db.transaction() as tx:
+        refund_id = await operations.refund_order(
+            tx,
+            order_id=order_id,
+            amount=body.amount,
+            reason=body.reason,
+            note=body.note,
+            no_notification=body.no_notification,
+            principal=who.id,
+            key=attempt.key,
+            fingerprint=attempt.fingerprint,
+            now=clock.now(),
+        )
+    return await http.settled(
+        db,
+        key=refund_id,
+        outcome=partial(queries.refund_outcome, refund_id=refund_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/orders/{order_id}/ledger",
+    )
+
+
+# ---- customers and reference data ---------------------------------------------------------------
+
+
+@router.get("/customers")
+async def list_customers(
+    db: Db,
+    who: Who,
+    q: str | None = None,
+    email: str | None = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> Response:
+    """A page of customers: {customers, count, offset, limit}."""
+    _staff(who)
+    async with db.reading() as tx:
+        customers, count = await queries.list_customers(
+            tx, q=q, email=email, limit=limit, offset=offset
+        )
+    return http.json_response(
+        {"customers": customers, "count": count, "offset": offset, "limit": limit}
+    )
+
+
+@router.get("/customers/{customer_id}")
+async def get_customer(customer_id: str, db: Db, who: Who) -> Response:
+    """One customer: {customer}; customers see themselves."""
+    async with db.reading() as tx:
+        customer = await queries.customer_by_id(tx, customer_id=customer_id, own_id=_owner(who))
+    return http.json_response({"customer": customer})
+
+
+@router.get("/shipping-options")
+async def list_shipping_options(
+    db: Db, who: Who, region_id: str | None = None, is_return: bool | None = None
+) -> Response:
+    """Shipping options: {shipping_options}."""
+    async with db.reading() as tx:
+        options = await queries.shipping_options(tx, region_id=region_id, is_return=is_return)
+    return http.json_response({"shipping_options": options})
+
+
+@router.get("/regions")
+async def list_regions(db: Db, who: Who) -> Response:
+    """Regions: {regions}."""
+    async with db.reading() as tx:
+        regions = await queries.regions(tx)
+    return http.json_response({"regions": regions})
+
+
+# ---- import and export --------------------------------------------------------------------------
+
+
+@router.post("/import", max_body_size=IMPORT_MAX_BYTES)
+async def import_document(
+    body: schemas.ImportDocument, db: Db, who: Who, providers: Known
+) -> Response:
+    """Load regions, channels, options, customers and orders; a refused record stops no other."""
+    _may_load(who)
+    async with db.transaction() as tx:
+        answer = await operations.import_document(
+            tx, lists=body.lists(), providers=providers, now=clock.now()
+        )
+    return http.json_response(answer)
+
+
+@router.get("/export")
+async def export(
+    db: Db,
+    who: Who,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=queries.EXPORT_ROWS_MAX)] = queries.EXPORT_ROWS_MAX,
+) -> Response:
+    """A piece of the document that an import reads; ``next`` is the cursor of the following."""
+    _may_load(who)
+    async with db.reading() as tx:
+        page = await queries.export_page(tx, cursor=cursor, limit=limit)
+    return http.json_response(page)

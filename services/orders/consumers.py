@@ -1,0 +1,61 @@
+"""The message door of orders: what claims and returns ask of it."""
+
+from __future__ import annotations
+
+from chassis import clock
+from chassis.db import Tx
+from chassis.messaging import Subscription
+from contracts.orders import (
+    ExecuteClaimRefund,
+    PlaceClaimHold,
+    PlaceReturnHold,
+    ReleaseClaimHold,
+    ReleaseReturnHold,
+    SettleReturnReceipt,
+)
+from services.orders import operations
+
+
+async def on_place_claim_hold(tx: Tx, message: PlaceClaimHold) -> None:
+    """Answers placed (and, if asked, the refund's outcome), or rejected."""
+    await operations.place_claim_hold(tx, command=message, now=clock.now())
+
+
+async def on_release_claim_hold(tx: Tx, message: ReleaseClaimHold) -> None:
+    """Answers released, in whatever state the claim is."""
+    await operations.release_claim_hold(tx, command=message, now=clock.now())
+
+
+async def on_execute_claim_refund(tx: Tx, message: ExecuteClaimRefund) -> None:
+    """Answers succeeded or declined, as soon as that is known."""
+    await operations.execute_claim_refund(tx, command=message, now=clock.now())
+
+
+async def on_place_return_hold(tx: Tx, message: PlaceReturnHold) -> None:
+    """Answers placed or rejected."""
+    await operations.place_return_hold(tx, command=message, now=clock.now())
+
+
+async def on_release_return_hold(tx: Tx, message: ReleaseReturnHold) -> None:
+    """Answers released."""
+    await operations.release_return_hold(tx, command=message, now=clock.now())
+
+
+async def on_settle_return_receipt(tx: Tx, message: SettleReturnReceipt) -> None:
+    """Answers settled, as soon as the money is decided."""
+    await operations.settle_return_receipt(tx, command=message, now=clock.now())
+
+
+SUBSCRIPTIONS = (
+    Subscription(
+        queue="orders.commands.v1",
+        handlers={
+            PlaceClaimHold: on_place_claim_hold,
+            ReleaseClaimHold: on_release_claim_hold,
+            ExecuteClaimRefund: on_execute_claim_refund,
+            PlaceReturnHold: on_place_return_hold,
+            ReleaseReturnHold: on_release_return_hold,
+            SettleReturnReceipt: on_settle_return_receipt,
+        },
+    ),
+)

@@ -1,0 +1,234 @@
+"""What must always be true of orders, as queries that find the exceptions.
+
+``findings`` looks at this database alone; the other readers give the rows that are joined with
+what claims, returns and the payment provider know. Everything here only reads.
+"""
+
+from __future__ import annotations
+
+from chassis.db import Row, Tx
+
+
+async def findings(tx: Tx) -> list[Row]:
+    """What is wrong in this database: [{invariant, id, message}]."""
+    return [
+        *await _money(tx),
+        *await _payments(tx),
+        *await _refunds(tx),
+        *await _units(tx),
+        *await _strays(tx),
+        *await _versions(tx),
+    ]
+
+
+def _finding(invariant: str, row: Row, message: str) -> Row:
+    return {"invariant": invariant, "id": row["id"], "message": message.format(**row)}
+
+
+# What the ledger says: a pending row counts until another row names it in pending_id.
+_SUMS = (
+    "SUM(CASE WHEN t.kind = 'capture' THEN t.amount ELSE 0 END) AS captured,"
+    " SUM(CASE WHEN t.kind <> 'capture' AND t.state = 'posted' THEN t.amount ELSE 0 END)"
+    " AS refunded,"
+    " SUM(CASE WHEN t.state = 'pending' THEN t.amount ELSE 0 END)"
+    " - SUM(CASE WHEN t.pending_id IS NOT NULL THEN t.amount ELSE 0 END) AS pending"
+)
+
+
+async def _money(tx: Tx) -> list[Row]:
+    """I3, I9: an order's money is what its ledger says, and no more goes back than came."""
+    rows = await tx.fetch(
+        "SELECT o.id, o.captured, o.refunded, o.refund_pending,"
+        " COALESCE(l.captured, 0) AS ledger_captured, COALESCE(l.refunded, 0) AS ledger_refunded,"
+        " COALESCE(l.pending, 0) AS ledger_pending FROM orders o LEFT JOIN"
+        f" (SELECT t.order_id, {_SUMS} FROM transfers t GROUP BY t.order_id) l"
+        " ON l.order_id = o.id"
+        " WHERE o.captured <> COALESCE(l.captured, 0) OR o.refunded <> COALESCE(l.refunded, 0)"
+        " OR o.refund_pending <> COALESCE(l.pending, 0)"
+        " OR o.refunded + o.refund_pending > o.captured"
+    )
+    found = []
+    for row in rows:
+        if row["refunded"] + row["refund_pending"] > row["captured"]:
+            text = "{refunded} refunded and {refund_pending} pending of {captured} captured"
+            found.append(_finding("I3", row, text))
+        else:
+            text = (
+                "captured {captured}, refunded {refunded}, pending {refund_pending}, but the"
+                " ledger says {ledger_captured}, {ledger_refunded}, {ledger_pending}"
+            )
+            found.append(_finding("I9", row, text))
+    other = await tx.fetch(
+        "SELECT t.id, t.currency_code, o.currency_code AS expected FROM transfers t"
+        " JOIN orders o ON o.id = t.order_id WHERE t.currency_code <> o.currency_code"
+    )
+    text = "a transfer in {currency_code} on an order in {expected}"
+    return found + [_finding("I9", row, text) for row in other]
+
+
+async def _payments(tx: Tx) -> list[Row]:
+    """I9: what went back over a payment is what the ledger says."""
+    rows = await tx.fetch(
+        "SELECT p.id, p.amount_refunded, p.refund_pending,"
+        " COALESCE(l.refunded, 0) AS ledger_refunded, COALESCE(l.pending, 0) AS ledger_pending"
+        f" FROM payments p LEFT JOIN (SELECT t.payment_id, {_SUMS} FROM transfers t"
+        " GROUP BY t.payment_id) l ON l.payment_id = p.id"
+        " WHERE p.amount_refunded <> COALESCE(l.refunded, 0)"
+        " OR p.refund_pending <> COALESCE(l.pending, 0)"
+    )
+    text = (
+        "refunded {amount_refunded}, pending {refund_pending}, but the ledger says"
+        " {ledger_refunded}, {ledger_pending}"
+    )
+    return [_finding("I9", row, text) for row in rows]
+
+
+async def _refunds(tx: Tx) -> list[Row]:
+    """I2: a posted refund has its amount in posted transfers, any other has none."""
+    rows = await tx.fetch(
+        "SELECT r.id, r.state, r.amount, r.cause_kind, r.cause_id,"
+        " COALESCE(SUM(t.amount), 0) AS posted FROM refunds r"
+        " LEFT JOIN transfers t ON t.refund_id = r.id AND t.state = 'posted'"
+        " GROUP BY r.id, r.state, r.amount, r.cause_kind, r.cause_id"
+        " HAVING (r.state = 'posted' AND COALESCE(SUM(t.amount), 0) <> r.amount)"
+        " OR (r.state IN ('held', 'declined', 'voided') AND COALESCE(SUM(t.amount), 0) <> 0)"
+    )
+    text = "refund of {cause_kind} {cause_id} is {state} with {amount}, transfers say {posted}"
+    found = [_finding("I2", row, text) for row in rows]
+    lost = await tx.fetch(
+        "SELECT t.id, t.refund_id FROM transfers t LEFT JOIN refunds r ON r.id = t.refund_id"
+        " WHERE t.kind = 'refund' AND r.id IS NULL"
+    )
+    return found + [_finding("I2", row, "a transfer of no refund: {refund_id}") for row in lost]
+
+
+async def _units(tx: Tx) -> list[Row]:
+    """I5, I16: every unit has at most one remedy, and the counters are the sum of the remedies."""
+    rows = await tx.fetch(
+        "SELECT l.id, l.quantity, l.fulfilled_quantity, l.returned_quantity, l.remedied_quantity,"
+        " l.returned_before + COALESCE(s.received, 0) AS came_back,"
+        " COALESCE(s.still_out, 0) AS still_out, COALESCE(s.claimed, 0) AS claimed"
+        " FROM order_lines l LEFT JOIN (SELECT rl.line_id,"
+        " SUM(rl.received_quantity) AS received,"
+        " SUM(rl.quantity - rl.received_quantity) AS still_out,"
+        " SUM(CASE WHEN r.kind = 'claim' THEN rl.quantity ELSE 0 END) AS claimed"
+        " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id GROUP BY rl.line_id) s"
+        " ON s.line_id = l.id"
+        " WHERE l.returned_quantity + l.remedied_quantity > l.quantity"
+        " OR COALESCE(s.claimed, 0) > l.fulfilled_quantity"
+        " OR l.returned_quantity <> l.returned_before + COALESCE(s.received, 0)"
+        " OR l.remedied_quantity <> COALESCE(s.still_out, 0)"
+    )
+    found = []
+    for row in rows:
+        if row["returned_quantity"] + row["remedied_quantity"] > row["quantity"]:
+            text = "{returned_quantity} returned and {remedied_quantity} remedied of {quantity}"
+            found.append(_finding("I5", row, text))
+        elif row["claimed"] > row["fulfilled_quantity"]:
+            text = "{claimed} claimed of {fulfilled_quantity} fulfilled"
+            found.append(_finding("I5", row, text))
+        else:
+            text = (
+                "returned {returned_quantity}, remedied {remedied_quantity}, but its remedies say"
+                " {came_back}, {still_out}"
+            )
+            found.append(_finding("I16", row, text))
+    return found
+
+
+async def _strays(tx: Tx) -> list[Row]:
+    """I16: only a live remedy has lines."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT rl.remedy_id AS id, r.state FROM remedy_lines rl"
+        " LEFT JOIN remedies r ON r.id = rl.remedy_id"
+        " WHERE r.id IS NULL OR r.state = 'released'"
+    )
+    return [_finding("I16", row, "a remedy in state {state} still has units") for row in rows]
+
+
+async def _versions(tx: Tx) -> list[Row]:
+    """I10: an order's events have the versions 1 to n without a gap."""
+    rows = await tx.fetch(
+        "SELECT o.id, o.version, COUNT(b.id) AS events, COALESCE(MAX(b.aggregateversion), 0)"
+        " AS last FROM orders o LEFT JOIN outbox b ON b.aggregatetype = 'order'"
+        " AND b.aggregateid = o.id AND b.aggregateversion IS NOT NULL"
+        " WHERE o.version > 0 GROUP BY o.id, o.version"
+        " HAVING COUNT(b.id) <> o.version OR COALESCE(MAX(b.aggregateversion), 0) <> o.version"
+    )
+    return [
+        _finding("I10", row, "version {version}, but {events} events up to {last}") for row in rows
+    ]
+
+
+async def unsettled(tx: Tx) -> list[Row]:
+    """Attempts that no provider has answered: none at rest. refund_id, payment_id, state, tries."""
+    return await tx.fetch(
+        "SELECT refund_id AS id, payment_id, provider_id, state, tries, last_error"
+        " FROM refund_attempts WHERE state IN ('pending', 'sent', 'unknown') ORDER BY refund_id"
+    )
+
+
+async def remedies(tx: Tx) -> list[Row]:
+    """Every remedy that holds or held units: id (of the claim or return), kind, order_id, state,
+    amount. Tombstones and refusals are not among them."""
+    return await tx.fetch(
+        "SELECT id, kind, order_id, state, amount FROM remedies"
+        " WHERE answer IS NOT NULL OR state <> 'released' ORDER BY id"
+    )
+
+
+async def remedied_units(tx: Tx) -> list[Row]:
+    """Units under live remedies: remedy_id, kind, line_id, quantity, received_quantity."""
+    return await tx.fetch(
+        "SELECT rl.remedy_id, r.kind, rl.line_id, rl.quantity, rl.received_quantity"
+        " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id"
+        " ORDER BY rl.remedy_id, rl.line_id"
+    )
+
+
+async def refunds(tx: Tx) -> list[Row]:
+    """Every refund: id, order_id, cause_kind, cause_id, state, amount."""
+    return await tx.fetch(
+        "SELECT id, order_id, cause_kind, cause_id, state, amount FROM refunds ORDER BY id"
+    )
+
+
+async def receipts(tx: Tx) -> list[Row]:
+    """Every settled receipt: id, order_id, return_id, remedy_id, state."""
+    return await tx.fetch(
+        "SELECT id, order_id, return_id, remedy_id, state FROM receipts ORDER BY id"
+    )
+
+
+async def provider_refunds(tx: Tx) -> list[Row]:
+    """What providers were asked: provider_id, provider_key, provider_ref, payment_id, amount,
+    state. A posted one is in its provider's ledger once, and nothing else is in there."""
+    return await tx.fetch(
+        "SELECT provider_id, provider_key, provider_ref, payment_id, amount, state"
+        " FROM refund_attempts ORDER BY provider_key"
+    )
+
+
+def provider_findings(attempts: list[Row], ledger: list[Row]) -> list[Row]:
+    """I2 against a provider's own ledger (rows with key, ref, amount): [{invariant, id, message}].
+
+    A refund there that nobody asked for, a posted attempt that is not there, another amount, and
+    one that was booked here as declined.
+    """
+    asked = {row["provider_key"]: row for row in attempts}
+    theirs = {row["key"]: row for row in ledger}
+    found = []
+    for key, row in theirs.items():
+        attempt = asked.get(key)
+        if attempt is None:
+            found.append((key, "the provider refunded, but nobody asked for it"))
+        elif attempt["amount"] != row["amount"]:
+            found.append((key, f"asked for {attempt['amount']}, refunded {row['amount']}"))
+        elif attempt["state"] == "declined":
+            found.append((key, "the provider refunded what is booked as declined"))
+    found += [
+        (key, "booked as refunded, but the provider did not refund it")
+        for key, attempt in asked.items()
+        if attempt["state"] == "posted" and key not in theirs
+    ]
+    return [{"invariant": "I2", "id": key, "message": message} for key, message in found]

@@ -1,0 +1,275 @@
+"""How goods that arrived are booked and paid: one receipt, under the lock of its order.
+
+Nothing here refuses. What cannot be paid or placed is told in the answer, and a person decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from chassis.db import Row, Tx
+from chassis.inbox import Retry
+from chassis.outbox import put, reply_address
+from contracts.orders import OrderItemsReturned, ReturnReceiptSettled, SettleReturnReceipt
+from services.orders import domain, holding, paying, refunds, remedies, store
+from services.orders.paying import Cause, OpenOrder
+from services.orders.refunds import Part
+from services.orders.remedies import Arrival, HeldLine, Line
+
+
+@dataclass(frozen=True)
+class _Booking:
+    """A receipt as it will be booked. ``why`` is (code, message) where money or goods stay open."""
+
+    remedy_id: str
+    held: dict[str, HeldLine]
+    now_held: dict[str, HeldLine]
+    arrivals: list[Arrival]
+    lines: dict[str, Line]
+    amount: int
+    explanation: list[Part]
+    why: tuple[str, str] | None
+
+
+async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: datetime) -> None:
+    """Book a receipt that is new here, start its refund, and answer once the money is decided."""
+    remedy = await store.remedy(tx, remedy_id=command.claim_id or command.return_id)
+    booking = await _decide_receipt(tx, order, remedy, command)
+    await _book_receipt(tx, order, remedy, booking, now)
+    state = await _refund_receipt(tx, order, command, booking, now)
+    answer = answer_of(
+        command, amount=booking.amount, explanation=booking.explanation, why=booking.why
+    )
+    await store.add_receipt(
+        tx,
+        row={
+            "id": command.receipt_id,
+            "order_id": order.id,
+            "return_id": command.return_id,
+            "remedy_id": booking.remedy_id,
+            "state": "refunding" if state == "pending" else "settled",
+            "arrivals": [_arrival_row(arrival) for arrival in booking.arrivals],
+            "answer": answer.model_dump(mode="json"),
+            "created_at": now,
+        },
+    )
+    if booking.arrivals:
+        await _set_returned_status(tx, order, action_required=booking.why is not None)
+    if state != "pending":
+        if booking.arrivals or booking.amount:
+            _say_returned(order, answer)
+        await put(tx, answer, about=f"return/{command.return_id}")
+
+
+async def _decide_receipt(
+    tx: Tx, order: OpenOrder, remedy: Row | None, command: SettleReturnReceipt
+) -> _Booking:
+    quantities = holding.received_quantities(command.lines)
+    live = remedy is not None and remedy["state"] != "released"
+    held = (
+        store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=remedy["id"]))
+        if remedy is not None and live
+        else {}
+    )
+    lines = await holding.lines_of(tx, order, {**quantities, **dict.fromkeys(held, 0)})
+    arrivals = remedies.arrive(quantities=quantities, held=held, lines=lines)
+    now_held = remedies.after(held=held, arrivals=arrivals)
+    why = None
+    if not live:
+        why = ("hold_released", f"Return {command.return_id} holds nothing: nothing is refunded")
+        amount, parts = 0, []
+    elif remedy is not None and command.claim_id is None and command.refund is None:
+        terms = {"given": remedy["given_amount"], "shipping_cost": remedy["shipping_cost"]}
+        amount = remedies.due(held=now_held, **terms) - remedies.due(held=held, **terms)
+        parts = remedies.explain_receipt(before=held, now=now_held, lines=lines, **terms)
+    else:
+        amount, parts = _given_at_receipt(order, command)
+    if amount and order.row["status"] == "canceled":
+        why = ("order_canceled", "A canceled order cannot be registered as received")
+    elif amount > order.money.refundable:
+        why = (
+            "amount_exceeds_refundable",
+            "Refund amount is greater that the refundable amount",
+        )
+    if why is not None:
+        amount, parts = 0, []
+    else:
+        why = _unbooked(arrivals)
+    return _Booking(
+        remedy_id=remedy["id"] if remedy is not None and live else command.receipt_id,
+        held=held,
+        now_held=now_held,
+        arrivals=arrivals,
+        lines=lines,
+        amount=amount,
+        explanation=parts,
+        why=why,
+    )
+
+
+def _given_at_receipt(order: OpenOrder, command: SettleReturnReceipt) -> tuple[int, list[Part]]:
+    """An amount named at the receipt. For a claim's return it is capped by what is left; and
+    unless it is named, such a return pays nothing: its money went with the claim."""
+    given = max(0, command.refund or 0)
+    if not given:
+        return 0, []
+    parts = [Part(None, "given", None, given, "as given at the receipt")]
+    over = given - order.money.refundable
+    if command.claim_id is not None and over > 0:
+        parts.append(Part(None, "cap", None, -over, "no more than is left refundable"))
+        given -= over
+    return given, parts
+
+
+def _unbooked(arrivals: Sequence[Arrival]) -> tuple[str, str] | None:
+    lost = [f"{arrival.unbooked} of {arrival.line_id}" for arrival in arrivals if arrival.unbooked]
+    if not lost:
+        return None
+    return "units_unbooked", f"No free units of this order for: {', '.join(lost)}"
+
+
+async def _book_receipt(
+    tx: Tx, order: OpenOrder, remedy: Row | None, booking: _Booking, now: datetime
+) -> None:
+    """Move the units, and write the remedy's lines as they are now."""
+    booked = [arrival for arrival in booking.arrivals if arrival.announced or arrival.unannounced]
+    if not booked:
+        return
+    rows = [
+        (
+            arrival.line_id,
+            arrival.announced,
+            arrival.unannounced,
+            _worth(booking, arrival.line_id),
+        )
+        for arrival in booked
+    ]
+    if not await store.book_arrivals(tx, rows=rows):
+        raise Retry(f"the units of order {order.id} changed meanwhile")
+    if remedy is None or booking.remedy_id != remedy["id"]:
+        await store.add_remedy(
+            tx,
+            row={
+                "id": booking.remedy_id,
+                "kind": "return",
+                "order_id": order.id,
+                "state": "settled",
+                "created_at": now,
+                "updated_at": now,
+            },
+        )
+    elif remedy["kind"] == "return" and not any(line.open for line in booking.now_held.values()):
+        await store.set_remedy_state(tx, remedy_id=remedy["id"], state="settled", now=now)
+    await store.replace_remedy_lines(
+        tx,
+        remedy_id=booking.remedy_id,
+        line_ids=[arrival.line_id for arrival in booked],
+        rows=[
+            holding.remedy_line(booking.remedy_id, booking.now_held[arrival.line_id])
+            for arrival in booked
+        ],
+    )
+
+
+def _worth(booking: _Booking, line_id: str) -> int:
+    """What the units of this receipt were worth when they were bought."""
+    before = booking.held.get(line_id)
+    now = booking.now_held[line_id]
+    worth = refunds.first_units(share=now.share, quantity=now.received).amount
+    if before is not None:
+        worth -= refunds.first_units(share=before.share, quantity=before.received).amount
+    return worth
+
+
+async def _refund_receipt(
+    tx: Tx, order: OpenOrder, command: SettleReturnReceipt, booking: _Booking, now: datetime
+) -> str | None:
+    if not booking.amount:
+        return None
+    payments = await paying.payments_of(tx, order)
+    return await paying.begin_refund(
+        tx,
+        order,
+        Cause("receipt", command.receipt_id, "return", no_notification=order.no_notification),
+        domain.split(amount=booking.amount, payments=payments),
+        hold=False,
+        reply_to=reply_address(),
+        now=now,
+    )
+
+
+def answer_of(
+    command: SettleReturnReceipt,
+    *,
+    amount: int = 0,
+    explanation: Sequence[Part] = (),
+    why: tuple[str, str] | None = None,
+) -> ReturnReceiptSettled:
+    """The answer to a receipt; ``why`` is (code, message) where something stays to be done."""
+    return ReturnReceiptSettled(
+        receipt_id=command.receipt_id,
+        return_id=command.return_id,
+        refund_id=Cause("receipt", command.receipt_id, "return").refund_id if amount else None,
+        refund_amount=amount,
+        explanation=holding.explained(explanation),
+        action_required=why is not None,
+        code=why[0] if why else None,
+        message=why[1] if why else None,
+    )
+
+
+def _arrival_row(arrival: Arrival) -> Row:
+    row = asdict(arrival)
+    del row["extra"]
+    return row
+
+
+async def _set_returned_status(tx: Tx, order: OpenOrder, *, action_required: bool) -> None:
+    ordered, returned = await store.unit_counts(tx, order_id=order.id)
+    order.fulfillment_status = domain.returned_status(
+        ordered=ordered, returned=returned, action_required=action_required
+    )
+
+
+def _say_returned(order: OpenOrder, answer: ReturnReceiptSettled) -> None:
+    blocked = answer.action_required
+    order.events.append(
+        OrderItemsReturned(
+            name="order.return_action_required" if blocked else "order.items_returned",
+            id=order.id,
+            return_id=answer.return_id,
+            no_notification=order.no_notification,
+            fulfillment_status=order.fulfillment_status,
+        )
+    )
+
+
+async def tell_refund(tx: Tx, order: OpenOrder, refund: Row, amount: int, why: str | None) -> None:
+    """The refund of a receipt is decided: answer, with what stays to be done."""
+    receipt = await store.receipt(tx, receipt_id=refund["cause_id"])
+    if receipt is None:
+        raise LookupError(f"refund {refund['id']} is for an unknown receipt")
+    answer = ReturnReceiptSettled(**receipt["answer"])
+    if why is not None:
+        blocked = {"action_required": True, "code": "refund_declined", "message": why}
+        nothing: Row = {"refund_id": None, "refund_amount": 0, "explanation": []}
+        answer = answer.model_copy(update={**blocked, **nothing})
+        await _set_returned_status(tx, order, action_required=True)
+    elif amount < answer.refund_amount:
+        message = f"Only {amount} of {answer.refund_amount} could be refunded"
+        answer = answer.model_copy(
+            update={
+                "refund_amount": amount,
+                "action_required": True,
+                "code": "refund_partly_declined",
+                "message": message,
+            }
+        )
+        await _set_returned_status(tx, order, action_required=True)
+    _say_returned(order, answer)
+    await store.settle_receipt(tx, receipt_id=receipt["id"], answer=answer.model_dump(mode="json"))
+    await put(
+        tx, answer, about=f"return/{receipt['return_id']}", reply_to=dict(refund["reply_to"] or {})
+    )

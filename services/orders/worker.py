@@ -1,0 +1,88 @@
+"""The refund worker: asks payment providers, outside of any transaction, until they have answered.
+
+What a crash leaves behind is found again: before the call (p1) the attempt is due once more, after
+the call and before the record (p2) the same key brings the same answer, after it (p3) the outbox
+holds the reply. No attempt is ever deleted or asked with another key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from chassis import clock
+from chassis.db import Database, Row
+from chassis.failpoints import failpoint
+from services.orders import operations
+from services.orders.providers import Answer, PaymentProvider, Providers, RefundCall
+
+log = structlog.get_logger(__name__)
+
+CALL_S_MAX = 10
+# Providers forget keys after 24 hours: later a repeat could be a second refund.
+KEY_AGE_H_MAX = 23
+
+
+class RefundWorker:
+    """Takes due attempts, asks their providers at once, and records each answer by itself."""
+
+    def __init__(self, database: Database, providers: Providers) -> None:
+        self._database = database
+        self._providers = providers
+
+    async def step(self) -> bool:
+        """One round; True when there may be more."""
+        async with self._database.transaction() as tx:
+            due = await operations.take_attempts(tx, now=clock.now())
+        outcomes = await asyncio.gather(*(self._try(row) for row in due), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return len(due) == operations.ATTEMPTS_AT_ONCE
+
+    async def _try(self, attempt: Row) -> None:
+        provider = self._providers.get(attempt["provider_id"])
+        try:
+            if provider is None:
+                raise LookupError(f"payment provider {attempt['provider_id']} is not configured")
+            await failpoint("orders.refund.p1")
+            async with asyncio.timeout(CALL_S_MAX):
+                answer = await self._ask(provider, attempt)
+        except Exception as error:
+            await self._record_unknown(attempt, f"{type(error).__name__}: {error}")
+            return
+        await failpoint("orders.refund.p2")
+        async with self._database.transaction() as tx:
+            await operations.record_answer(
+                tx,
+                attempt=attempt,
+                posted=answer.posted,
+                provider_ref=answer.provider_ref,
+                message=answer.message,
+                now=clock.now(),
+            )
+        await failpoint("orders.refund.p3")
+
+    async def _ask(self, provider: PaymentProvider, attempt: Row) -> Answer:
+        """Ask for the status first where an earlier try may have arrived; then the same call."""
+        call = RefundCall(
+            key=attempt["provider_key"],
+            payment_id=attempt["payment_id"],
+            amount=attempt["amount"],
+            currency_code=attempt["currency_code"],
+            cause_id=attempt["cause_id"],
+        )
+        if attempt["tries"]:
+            known = await provider.status(call)
+            if known is not None:
+                return known
+            if clock.now() - attempt["created_at"] > timedelta(hours=KEY_AGE_H_MAX):
+                raise LookupError("needs an operator: the provider may have forgotten the key")
+        return await provider.refund(call)
+
+    async def _record_unknown(self, attempt: Row, error: str) -> None:
+        log.warning("refund_unknown", refund_id=attempt["refund_id"], error=error)
+        async with self._database.transaction() as tx:
+            await operations.record_unknown(tx, attempt=attempt, error=error, now=clock.now())
