@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from chassis.messaging import Subscription
 from chassis.serve import Build
 from chassis.settings import Settings
@@ -9,15 +11,19 @@ from chassis.topology import Topology
 from services.claims import app as claims
 from services.claims import consumers as claims_consumers
 from services.claims import settings as claims_settings
+from services.claims import store as claims_store
 from services.inventory import app as inventory
 from services.inventory import consumers as inventory_consumers
 from services.inventory import settings as inventory_settings
+from services.inventory import store as inventory_store
 from services.orders import app as orders
 from services.orders import consumers as orders_consumers
 from services.orders import settings as orders_settings
+from services.orders import store as orders_store
 from services.returns import app as returns
 from services.returns import consumers as returns_consumers
 from services.returns import settings as returns_settings
+from services.returns import store as returns_store
 
 SERVICES: dict[str, Build] = {
     "orders": orders.build,
@@ -30,6 +36,12 @@ SETTINGS: dict[str, type[Settings]] = {
     "claims": claims_settings.Settings,
     "returns": returns_settings.Settings,
     "inventory": inventory_settings.Settings,
+}
+METADATA: dict[str, sa.MetaData] = {
+    "orders": orders_store.METADATA,
+    "claims": claims_store.METADATA,
+    "returns": returns_store.METADATA,
+    "inventory": inventory_store.METADATA,
 }
 PROCESSES = (*SERVICES, "gateway")
 

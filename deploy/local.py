@@ -96,12 +96,8 @@ class Local:
         )
         for name in PROCESSES:
             await self._make_database(name)
-        await asyncio.gather(
-            *(
-                asyncio.to_thread(migrations.upgrade, name, self.database_url(name))
-                for name in PROCESSES
-            )
-        )
+            # One after the other: Alembic keeps its state in the process.
+            await asyncio.to_thread(migrations.upgrade, name, self.database_url(name))
         await declare_topology(self.rabbit.url, topology())
         self._plan_processes()
         for process in self.processes.values():
@@ -140,6 +136,8 @@ class Local:
             f"RECLAMO_{name.upper()}_DATABASE_URL": self.database_url(name),
             "RECLAMO_INTERNAL_PUBLIC_KEY": auth.public_text(key),
             "RECLAMO_DATA_DIR": str(self.data_dir),
+            # The whole topology is declared before the first process starts.
+            "RECLAMO_BUS_DECLARE": "false",
             **self.extra,
         }
         if name == "gateway":

@@ -87,12 +87,12 @@ def build(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        max_body_size=BODY_MAX_BYTES,
         redirect_slashes=False,
     )
     app.state.gate = parts
     for part in (orders, claims, returns, inventory, people, documents, storefront):
-        app.include_router(part.router)
+        # Limited here and not on the app, whose plain 413 would come from outside all middleware.
+        app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)
     _add_health(app, parts)
     app.include_router(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -67,7 +69,7 @@ def unavailable_response(error: Unavailable) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     if error.status_code == 413:
-        return told(413, "invalid_request_error", "The body is too large.")
+        return _too_large()
     if error.status_code == 404:
         return told(404, "not_found", "There is nothing at this address. See /docs.")
     if error.status_code == 405:
@@ -75,8 +77,12 @@ def _http_error(error: HTTPException) -> Response:
     return told(error.status_code, "invalid_request_error", str(error.detail))
 
 
+def _too_large() -> Response:
+    return told(413, "invalid_request_error", "The body is too large.")
+
+
 def add_errors(app: FastAPI) -> None:
-    """Register the answers to everything that can be raised."""
+    """Register the answers to everything that can be raised, and to what nobody expected."""
 
     def on(kind: type[Exception], answer: Any) -> None:
         async def handler(_: Request, error: Exception) -> Response:
@@ -89,9 +95,9 @@ def add_errors(app: FastAPI) -> None:
         headers = {"Retry-After": str(error.retry_after_s)}
         return told(429, "unexpected_state", str(error), headers=headers)
 
-    def last_resort(error: Exception) -> Response:
-        log.error("request_failed", kind=type(error).__name__, error=str(error))
-        return told(500, "unknown_error", "An unknown error occurred.", code="unknown_error")
+    def misread(error: RequestValidationError) -> Response:
+        said = [f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()]
+        return told(400, "invalid_data", ", ".join(said))
 
     on(Refusal, refusal_response)
     on(Unavailable, unavailable_response)
@@ -101,8 +107,52 @@ def add_errors(app: FastAPI) -> None:
     on(UnreadableJson, lambda error: told(400, "invalid_data", f"Unreadable body: {error}"))
     on(Transient, lambda _: told(409, "conflict", CONFLICT, code="invalid_state_error"))
     on(DuplicateRow, lambda _: told(422, "duplicate_error", "That already exists."))
+    on(RequestValidationError, misread)
     on(HTTPException, _http_error)
-    on(Exception, last_resort)
+    app.add_middleware(LastWord)
+
+
+class LastWord:
+    """Pure ASGI: the answers that no handler gives.
+
+    An exception that nobody named is logged and becomes a 500 without a word about itself; as a
+    handler it would be called outside all middleware, and its answer would lack their headers.
+    The body limit answers in plain text; here it gets the surface's shape.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Watch one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = replaced = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started, replaced
+            if message["type"] == "http.response.start":
+                started = True
+                if message["status"] == 413 and _is_plain(message):
+                    replaced = True
+                    await _too_large()(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            log.exception("request_failed", kind=type(error).__name__)
+            if started:
+                raise
+            answer = told(500, "unknown_error", "An unknown error occurred.", code="unknown_error")
+            await answer(scope, receive, send)
+
+
+def _is_plain(message: Message) -> bool:
+    content_type: bytes = dict(message["headers"]).get(b"content-type", b"")
+    return content_type.startswith(b"text/plain")
 
 
 class SecurityHeaders:
@@ -121,6 +171,9 @@ class SecurityHeaders:
         ),
     )
     _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
+    _ALLOW = ", ".join(sorted(_METHODS))
+    # In a decoded path: what would change the address of a service that it is put into.
+    _ODD = re.compile(r"[?#%\\\x00-\x1f\x7f]|/\.{1,2}(?:/|$)")
     _CORS = (
         (b"access-control-allow-methods", b"GET, POST, DELETE"),
         (
@@ -133,7 +186,8 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
         self._app = app
-        self._origins = frozenset(origins)
+        # ``null`` is what sandboxed pages of anybody send, ``*`` is no origin.
+        self._origins = frozenset(origin for origin in origins if urlsplit(origin).netloc)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add the headers to whatever is answered."""
@@ -141,10 +195,12 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        extra = [*self._ALWAYS, *self._origin_headers(headers.get(b"origin", b"").decode())]
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        extra = [*self._ALWAYS, *self._origin_headers(origin)]
         if scope["scheme"] == "https":
             extra.append((b"strict-transport-security", b"max-age=31536000"))
-        if scope["path"].startswith(("/admin", "/store")):
+        if not scope["path"].startswith("/static/"):
+            # Also the start page: it shows the demo's password.
             extra.append((b"cache-control", b"no-store"))
 
         async def tagged(message: Message) -> None:
@@ -157,21 +213,27 @@ class SecurityHeaders:
             await send(message)
 
         if scope["method"] not in self._METHODS:
-            await _http_error(HTTPException(405))(scope, receive, tagged)
+            error = HTTPException(405, headers={"Allow": self._ALLOW})
+            await _http_error(error)(scope, receive, tagged)
+        elif self._ODD.search(scope["path"]):
+            await _http_error(HTTPException(404))(scope, receive, tagged)
         elif scope["method"] == "OPTIONS":
-            preflight = b"access-control-request-method" in headers
-            answer = Response(status_code=204 if preflight else 405)
+            preflight = b"access-control-request-method" in headers and origin in self._origins
+            answer = Response(status_code=204, headers={"Allow": self._ALLOW})
             answer.raw_headers += self._CORS if preflight else ()
             await answer(scope, receive, tagged)
         else:
             await self._app(scope, receive, tagged)
 
     def _origin_headers(self, origin: str) -> list[tuple[bytes, bytes]]:
-        if origin not in self._origins or not urlsplit(origin).netloc:
+        if not self._origins:
             return []
+        vary = (b"vary", b"origin")
+        if origin not in self._origins:
+            return [vary]
         return [
-            (b"access-control-allow-origin", origin.encode()),
+            (b"access-control-allow-origin", origin.encode("latin-1")),
             (b"access-control-allow-credentials", b"true"),
             (b"access-control-expose-headers", b"Idempotency-Key, Location"),
-            (b"vary", b"origin"),
+            vary,
         ]

@@ -16,6 +16,7 @@ from chassis.http import parse_json
 PAIRS_MAX = 500
 DEPTH_MAX = 3
 OFFSET_MAX = 2**31 - 1
+_DIGITS_MAX = 10  # int() of thousands of digits raises, and nothing here counts that far
 
 
 def query(request: Request) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def query(request: Request) -> dict[str, Any]:
         raise Invalid("invalid_data", f"the query has more than {PAIRS_MAX} parameters")
     found: dict[str, Any] = {}
     for pair in pairs:
+        if "%00" in pair:
+            raise Invalid("invalid_data", "the query contains the character NUL")
         name, _, value = pair.partition("=")
         _put(found, _path(unquote_plus(name)), unquote_plus(value))
     return {name: _settle(value) for name, value in found.items()}
@@ -67,7 +70,7 @@ def _settle(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     settled = {name: _settle(each) for name, each in value.items()}
-    if not all(name.isdecimal() for name in settled):
+    if not all(_is_count(name) for name in settled):
         return settled
     values = [settled[name] for name in sorted(settled, key=int)]
     if len(values) == 1 and isinstance(values[0], str):
@@ -77,7 +80,7 @@ def _settle(value: Any) -> Any:
 
 def reject_unknown(given: Collection[str], allowed: Collection[str]) -> None:
     """Raises Invalid, in Medusa's words, for names that are not allowed."""
-    unknown = [f"property {name} should not exist" for name in given if name not in allowed]
+    unknown = [f"property {name[:100]} should not exist" for name in given if name not in allowed]
     if unknown:
         raise Invalid("invalid_data", ", ".join(unknown))
 
@@ -92,22 +95,29 @@ def _count(given: dict[str, Any], name: str, default: int) -> int:
     value = given.get(name)
     if value is None:
         return default
-    if not isinstance(value, str) or not value.isdecimal() or int(value) > OFFSET_MAX:
+    if not isinstance(value, str) or not _is_count(value) or int(value) > OFFSET_MAX:
         raise Invalid(
             "invalid_data", f"{name} must be a number conforming to the specified constraints"
         )
     return int(value)
 
 
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 def date(value: Any) -> datetime:
     """A parseable date or unix seconds, in UTC; raises Invalid."""
     try:
-        if isinstance(value, str) and value.lstrip("-").isdecimal():
+        if not isinstance(value, str):
+            raise ValueError
+        if value.lstrip("-").isdecimal():
             return datetime.fromtimestamp(int(value), UTC)
-        found = datetime.fromisoformat(str(value))
+        found = datetime.fromisoformat(value)
+        # Near the first and the last year another zone is another era: astimezone overflows.
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise Invalid("invalid_data", f"{value} is not a date") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        raise Invalid("invalid_data", f"{str(value)[:100]} is not a date") from None
 
 
 async def body(request: Request) -> dict[str, Any]:

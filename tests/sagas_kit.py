@@ -33,8 +33,8 @@ class Others:
 
     ``states`` tells per step: done, refused, released, or declined: a refused ``asked_by`` step
     gives back what its asker holds, as a declined refund does. An undo that comes first leaves
-    ``released``, which a late command then finds. ``standing`` is what a step answers to its undo once
-    the step it asked for is done: nothing was undone.
+    ``released``, which a late command then finds. ``standing`` is what a step answers to its undo
+    once the step it asked for is done: nothing was undone.
     """
 
     table: SagaTable
@@ -112,9 +112,7 @@ class Play:
     sent: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(
-        cls, table: SagaTable, facts: dict[str, Any], others: Others | None = None
-    ) -> Play:
+    def begin(cls, table: SagaTable, facts: dict[str, Any], others: Others | None = None) -> Play:
         """A saga that has just asked for the first time."""
         saga, asks = sagas.begin(
             table, saga_id="saga_1", subject_id="subject_1", facts=dict(facts), now=NOW

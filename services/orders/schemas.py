@@ -322,18 +322,18 @@ class OrderFilters(BaseModel):
     currency_code: list[str] = []
     tax_rate: float | None = None
     sales_channel_id: list[str] = []
-    created_at_gt: datetime | None = None
-    created_at_gte: datetime | None = None
-    created_at_lt: datetime | None = None
-    created_at_lte: datetime | None = None
-    updated_at_gt: datetime | None = None
-    updated_at_gte: datetime | None = None
-    updated_at_lt: datetime | None = None
-    updated_at_lte: datetime | None = None
-    canceled_at_gt: datetime | None = None
-    canceled_at_gte: datetime | None = None
-    canceled_at_lt: datetime | None = None
-    canceled_at_lte: datetime | None = None
+    created_at_gt: Stamp | None = None
+    created_at_gte: Stamp | None = None
+    created_at_lt: Stamp | None = None
+    created_at_lte: Stamp | None = None
+    updated_at_gt: Stamp | None = None
+    updated_at_gte: Stamp | None = None
+    updated_at_lt: Stamp | None = None
+    updated_at_lte: Stamp | None = None
+    canceled_at_gt: Stamp | None = None
+    canceled_at_gte: Stamp | None = None
+    canceled_at_lt: Stamp | None = None
+    canceled_at_lte: Stamp | None = None
     limit: Annotated[int, Field(ge=0, le=500)] = 50
     offset: Annotated[int, Field(ge=0)] = 0
     order: str = "-created_at"

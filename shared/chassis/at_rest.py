@@ -27,3 +27,15 @@ async def findings(tx: Tx) -> list[Row]:
         if sql.split(" FROM ")[1].split()[0] in tx.database.tables
         for row in await tx.fetch(sql)
     ]
+
+
+async def sent_messages(tx: Tx) -> list[Row]:
+    """Every message ever written here: id, exchange, routing_key, sent (a truth value)."""
+    return await tx.fetch(
+        "SELECT id, exchange, routing_key, sent_at IS NOT NULL AS sent FROM outbox"
+    )
+
+
+async def seen_messages(tx: Tx) -> list[Row]:
+    """Every message that reached a consumer here: consumer, message_id."""
+    return await tx.fetch("SELECT consumer, message_id FROM inbox")

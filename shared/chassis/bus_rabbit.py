@@ -166,7 +166,7 @@ class _Consumer:
 
 
 @dataclass
-class _Order:
+class _Turn:
     """Who handles a partition key right now, and how many wait."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -186,7 +186,7 @@ class _Consuming(Link):
         self._tags: Mapping[str, str] = {}
         self._over = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._order: dict[tuple[str, str], _Order] = {}
+        self._turns: dict[tuple[str, str], _Turn] = {}
         self._handling: set[asyncio.Task[None]] = set()
 
     @property
@@ -266,15 +266,15 @@ class _Consuming(Link):
 
     @asynccontextmanager
     async def _in_turn(self, source: str, key: str) -> AsyncIterator[None]:
-        order = self._order.setdefault((source, key), _Order())
-        order.users += 1
+        turn = self._turns.setdefault((source, key), _Turn())
+        turn.users += 1
         try:
-            async with order.lock:
+            async with turn.lock:
                 yield
         finally:
-            order.users -= 1
-            if not order.users:
-                self._order.pop((source, key), None)
+            turn.users -= 1
+            if not turn.users:
+                self._turns.pop((source, key), None)
 
     async def _try_until_handled(
         self, consumer: _Consumer, delivery: Delivery, over: asyncio.Event

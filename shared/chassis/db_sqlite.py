@@ -198,6 +198,9 @@ class SqliteDatabase(Database):
             self._threads.shutdown(wait=False)
             self._threads = None
 
+    def _is_open(self) -> bool:
+        return self._writer is not None
+
     def _begin(self, *, write: bool) -> Any:
         return self._write() if write else self._read()
 
@@ -239,7 +242,7 @@ class SqliteDatabase(Database):
     @asynccontextmanager
     async def _read(self) -> AsyncIterator[SqliteTx]:
         async with self._reader_slots:
-            if self._writer is None:
+            if not self._is_open():
                 raise Unavailable("the database is closed")
             try:
                 connection = (
@@ -257,10 +260,10 @@ class SqliteDatabase(Database):
                 yield SqliteTx(self, connection)
             finally:
                 connection.rollback()
-                if self._writer is None:
-                    connection.close()
-                else:
+                if self._is_open():
                     self._readers.append(connection)
+                else:
+                    connection.close()
 
     @asynccontextmanager
     async def _hold(self, name: str) -> AsyncIterator[Session | None]:

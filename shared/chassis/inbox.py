@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -26,9 +27,11 @@ from chassis.values import jitter
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
+TRIES_MAX = 1 + len(RETRY_AFTER_S)
 DEFECT_TRIES_MAX = 4  # a bug rarely heals by itself: 1 s, 5 s, 15 s, then an operator looks
 CRASHES_MAX = 5
 CRASH_SUSPECT_DELIVERIES = 3
+_STARTED = re.compile(r"started (\d+) times without an end")
 
 
 class Retry(Exception):
@@ -65,6 +68,11 @@ def inbox_table(metadata: sa.MetaData) -> sa.Table:
             sqlite_where=sa.text("state <> 'done'"),
         ),
     )
+
+
+def _text(anything: str) -> str:
+    """What PostgreSQL can store of it."""
+    return anything.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def _pause_s(attempt: int) -> float:
@@ -127,8 +135,10 @@ class Inbox:
     def _opened(self, delivery: Delivery) -> Envelope:
         envelope = Envelope.from_bytes(delivery.body)
         sender = delivery.user_id
-        if self._verify_sender and sender and envelope.source != f"/reclamo/{sender}":
-            raise Malformed(f"{sender} sent a message that claims to be from {envelope.source}")
+        if self._verify_sender and envelope.source != f"/reclamo/{sender}":
+            raise Malformed(
+                f"{sender or 'nobody'} sent a message that claims to be from {envelope.source}"
+            )
         if envelope.key not in self._handlers:
             raise Malformed(f"{self._queue} has no handler for {envelope.type}")
         envelope.message(self._handlers[envelope.key][0])
@@ -180,8 +190,8 @@ class Inbox:
             "state": "dead" if dead else "parked",
             "attempts": 1,
             "next_at": None if dead else now + timedelta(seconds=_pause_s(1)),
-            "error": error,
-            "envelope": body.decode(errors="replace"),
+            "error": _text(error),
+            "envelope": body.decode(),
             "received_at": now,
         }
         async with self._database.transaction() as tx:
@@ -195,8 +205,8 @@ class Inbox:
             "type": "unreadable",
             "partitionkey": "",
             "state": "dead",
-            "error": error,
-            "envelope": delivery.body.decode(errors="replace").replace("\x00", "\ufffd"),
+            "error": _text(error),
+            "envelope": _text(delivery.body.decode(errors="backslashreplace")),
             "received_at": clock.now(),
         }
         async with self._database.transaction() as tx:
@@ -228,34 +238,44 @@ class Inbox:
     async def _retry(self, message_id: str) -> None:
         async with self._database.transaction() as tx:
             row = await tx.fetch_one(
-                "SELECT attempts, envelope FROM inbox WHERE consumer = :queue"
+                "SELECT attempts, envelope, error FROM inbox WHERE consumer = :queue"
                 " AND message_id = :id AND state = 'parked' FOR UPDATE SKIP LOCKED",
                 queue=self._queue,
                 id=message_id,
             )
             if row is None:
                 return
-            # Registered before the handler runs: a crash in it must not be forgotten.
+            # Registered before the handler runs: a crash in it must not be forgotten. Whatever
+            # else ends the try writes its own error over this one.
             attempts = row["attempts"] + 1
+            crashed = _STARTED.fullmatch(row["error"] or "")
+            starts = int(crashed.group(1)) + 1 if crashed else 1
+            error, dead = f"started {starts} times without an end", False
+            if starts > CRASHES_MAX:
+                error, dead = f"crash_loop: {row['error']}", True
+            elif attempts > TRIES_MAX:
+                error, dead = row["error"], True
             await tx.execute(
-                "UPDATE inbox SET attempts = :attempts, next_at = :next,"
-                " state = CASE WHEN :attempts > :most THEN 'dead' ELSE state END"
-                " WHERE consumer = :queue AND message_id = :id",
+                "UPDATE inbox SET attempts = :attempts, next_at = :next, error = :error,"
+                " state = :state WHERE consumer = :queue AND message_id = :id",
                 attempts=attempts,
-                most=len(RETRY_AFTER_S),
-                next=clock.now() + timedelta(seconds=_pause_s(attempts)),
+                next=None if dead else clock.now() + timedelta(seconds=_pause_s(attempts)),
+                error=error,
+                state="dead" if dead else "parked",
                 queue=self._queue,
                 id=message_id,
             )
-        if attempts <= len(RETRY_AFTER_S):
-            await self._retry_registered(message_id, Envelope.from_bytes(row["envelope"].encode()))
+        if dead:
+            log.error("dead", queue=self._queue, id=message_id, error=error)
+            return
+        await self._retry_registered(message_id, Envelope.from_bytes(row["envelope"].encode()))
 
     async def _retry_registered(self, message_id: str, envelope: Envelope) -> None:
         try:
             async with self._database.transaction() as tx:
                 done = await tx.execute(
                     "UPDATE inbox SET state = 'done', done_at = :now, envelope = NULL,"
-                    " next_at = NULL WHERE consumer = :queue AND message_id = :id"
+                    " next_at = NULL, error = NULL WHERE consumer = :queue AND message_id = :id"
                     " AND state = 'parked'",
                     now=clock.now(),
                     queue=self._queue,
@@ -265,15 +285,21 @@ class Inbox:
                     await self._run_handler(tx, envelope)
         except (Transient, Retry, Unavailable) as error:
             log.warning("retry_failed", queue=self._queue, type=envelope.type, error=str(error))
+            await self._note(message_id, str(error), tries_max=TRIES_MAX)
         except Exception as error:
             log.exception("retry_failed", queue=self._queue, type=envelope.type)
-            async with self._database.transaction() as tx:
-                await tx.execute(
-                    "UPDATE inbox SET error = :error,"
-                    " state = CASE WHEN attempts >= :most THEN 'dead' ELSE state END"
-                    " WHERE consumer = :queue AND message_id = :id",
-                    error=f"{type(error).__name__}: {error}",
-                    most=DEFECT_TRIES_MAX,
-                    queue=self._queue,
-                    id=message_id,
-                )
+            text = f"{type(error).__name__}: {error}"
+            await self._note(message_id, text, tries_max=DEFECT_TRIES_MAX)
+
+    async def _note(self, message_id: str, error: str, *, tries_max: int) -> None:
+        """Why a try failed; the last one makes the message dead."""
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                "UPDATE inbox SET error = :error,"
+                " state = CASE WHEN attempts >= :most THEN 'dead' ELSE state END"
+                " WHERE consumer = :queue AND message_id = :id AND state = 'parked'",
+                error=_text(error),
+                most=tries_max,
+                queue=self._queue,
+                id=message_id,
+            )

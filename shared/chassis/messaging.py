@@ -19,7 +19,10 @@ EVENTS = "reclamo.events.v1"
 DEAD_LETTERS = "reclamo.dlx.v1"
 ENVELOPE_MAX_BYTES = 256 * 1024
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
-_REQUIRED = ("id", "source", "type", "subject", "time", "data")
+_TEXTS = ("id", "source", "type", "subject", "time")
+_OPTIONAL_TEXTS = ("correlationid", "causationid", "sagaid", "authtype", "authid")
+_REQUIRED = (*_TEXTS, "data")
+_SEQUENCE_DIGITS_MAX = 18
 
 
 class Published(Protocol):
@@ -35,6 +38,11 @@ def exchange_of(message: type[Published] | Published) -> str:
 
 class Malformed(Exception):
     """Bytes that are not an envelope; ``reason`` says what is wrong."""
+
+
+def _storable(text: str) -> bool:
+    """PostgreSQL takes neither NUL nor half a character."""
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Envelope:
         if len(body) > ENVELOPE_MAX_BYTES:
             raise Malformed(f"{len(body)} bytes are more than {ENVELOPE_MAX_BYTES}")
         try:
-            event = json.loads(body)
+            event = json.loads(body.decode())
         except (ValueError, RecursionError) as error:
             raise Malformed(f"not JSON: {error}") from None
         if not isinstance(event, dict):
@@ -99,19 +107,24 @@ class Envelope:
         missing = [name for name in _REQUIRED if name not in event]
         if missing or event.get("specversion") != "1.0":
             raise Malformed(f"not a CloudEvent 1.0, missing: {', '.join(missing) or 'specversion'}")
-        texts = ("id", "source", "type", "subject", "time")
-        if any(not isinstance(event[name], str) for name in texts):
+        texts = [event[name] for name in _TEXTS]
+        texts += [event[name] for name in _OPTIONAL_TEXTS if event.get(name) is not None]
+        if not all(isinstance(text, str) and _storable(text) for text in texts):
             raise Malformed("an attribute that must be text is not")
         if not isinstance(event["data"], dict):
             raise Malformed("data is not an object")
         sequence = event.get("sequence")
-        if sequence is not None and not (isinstance(sequence, str) and sequence.isdecimal()):
+        if sequence is not None and not (
+            isinstance(sequence, str)
+            and sequence.isdecimal()
+            and len(sequence) <= _SEQUENCE_DIGITS_MAX
+        ):
             raise Malformed("sequence is not a decimal number")
         return cls(
-            **{name: event[name] for name in texts},
+            **{name: event[name] for name in _TEXTS},
             data=event["data"],
             sequence=int(sequence) if sequence is not None else None,
-            correlation_id=str(event.get("correlationid") or ""),
+            correlation_id=event.get("correlationid") or "",
             causation_id=event.get("causationid"),
             saga_id=event.get("sagaid"),
             actor_kind=event.get("authtype"),

@@ -126,7 +126,10 @@ async def put(
         "payload": payload.decode(),
         "created_at": clock.now(),
     }
-    await tx.insert(tx.database.tables["outbox"], [row])
+    again = message_id is not None
+    written = await tx.insert(tx.database.tables["outbox"], [row], ignore_conflicts=again)
+    if not written:
+        await resend(tx, [envelope.id])
     tx.wake("outbox")
     return envelope.id
 
@@ -178,7 +181,10 @@ class Relay:
             return False
         rows = await session.fetch(
             "SELECT seq, id, aggregatetype, aggregateid, type, exchange, routing_key, payload,"
-            " attempts FROM outbox WHERE sent_at IS NULL AND blocked_at IS NULL"
+            " attempts FROM outbox o WHERE sent_at IS NULL AND blocked_at IS NULL"
+            # What follows a blocked message of its aggregate must not overtake it.
+            " AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.aggregatetype = o.aggregatetype"
+            " AND b.aggregateid = o.aggregateid AND b.blocked_at IS NOT NULL AND b.seq < o.seq)"
             " ORDER BY seq LIMIT :batch",
             batch=BATCH_ROWS,
         )
@@ -219,6 +225,10 @@ class Relay:
                 return sent, row | {"last_error": str(error)}
             except PublishFailed as error:
                 log.warning("publish_failed", id=row["id"], type=row["type"], error=str(error))
+                return sent, None
+            except Exception:
+                # Not to be told from a lost confirm; the other aggregates' confirms still count.
+                log.exception("publish_failed", id=row["id"], type=row["type"])
                 return sent, None
             sent.append(row["seq"])
         return sent, None

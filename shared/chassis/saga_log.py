@@ -8,13 +8,16 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from pydantic import BaseModel
 
 from chassis import clock, context, outbox, sagas
 from chassis.db import Database, Instant, Json, Row, Tx
+from chassis.errors import Unavailable
 from chassis.sagas import Ask, Saga, SagaTable
 
-_JSON = ("plan", "marks", "facts", "refusals", "history")
+log = structlog.get_logger(__name__)
+
 _COLUMNS = (
     "id, kind, subject_id, plan, stage, direction, marks, facts, refusals, version, tries,"
     " next_at, deadline_at, history"
@@ -148,10 +151,18 @@ async def wake_due(
         due = await tx.fetch(
             "SELECT id FROM sagas WHERE next_at <= :now ORDER BY next_at LIMIT 50", now=now
         )
+    failed = False
     for row in due:
-        async with database.transaction() as tx:
-            await expire_one(tx, row["id"], now)
-    return len(due) == 50
+        try:
+            async with database.transaction() as tx:
+                await expire_one(tx, row["id"], now)
+        except Unavailable:
+            raise
+        except Exception:
+            # One that cannot go on must not keep the others from their timers.
+            failed = True
+            log.exception("saga_timer_failed", saga_id=row["id"])
+    return len(due) == 50 and not failed
 
 
 async def _send(tx: Tx, saga: Saga, asks: list[Ask]) -> None:

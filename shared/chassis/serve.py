@@ -30,7 +30,7 @@ class MissingSetting(Exception):
 
 
 def server(app: Any, *, host: str, port: int) -> uvicorn.Server:
-    """uvicorn for an ASGI app. It drains requests only; our own tasks are stopped by their owner."""
+    """uvicorn for an ASGI app. It drains requests only; our tasks are stopped by their owner."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -118,5 +118,3 @@ def main(
         migrations.upgrade(name, settings.database_url(name))
         return
     uvloop.run(run(name, build, subscriptions, settings, host=given.host, port=given.port))
-
-

@@ -1,4 +1,5 @@
 """One contract, two databases: what the services may rely on, whichever they run on."""
+# ruff: noqa: PT012 - a transaction that is to fail takes more than one statement
 
 from __future__ import annotations
 
@@ -151,7 +152,7 @@ class TestStatements:
     async def test_values_come_back_as_they_went_in(self, database: Database) -> None:
         row = {
             "id": "a",
-            "name": "Łódź \"quoted\" :not_a_parameter '",
+            "name": 'Łódź "quoted" :not_a_parameter \'',
             "amount": 2**53,
             "kind": "plain",
             "fragile": True,
@@ -232,7 +233,7 @@ class TestStatements:
         self, database: Database, value: object
     ) -> None:
         """Passing trouble is tried again for ever; this would never heal."""
-        with pytest.raises(Exception) as caught:  # noqa: PT012
+        with pytest.raises(Exception) as caught:
             async with database.transaction() as tx:
                 await tx.execute("INSERT INTO things (id, amount) VALUES ('a', :n)", n=value)
                 if database.dialect == "sqlite" and value == "many":
@@ -561,7 +562,9 @@ class TestExclusive:
         await put(database, "a")
         async with database.exclusive("relay") as session:
             assert session is not None
-            assert await session.execute("UPDATE things SET amount = 5 WHERE id IN :i", i=["a"]) == 1
+            assert (
+                await session.execute("UPDATE things SET amount = 5 WHERE id IN :i", i=["a"]) == 1
+            )
             async with database.reading() as tx:
                 assert await tx.fetch_value("SELECT amount FROM things") == 5
             assert await session.fetch("SELECT id FROM things") == [{"id": "a"}]
@@ -659,6 +662,16 @@ class TestPostgresGoesAway:
         await asyncio.gather(*(put(database, f"{n:03}") for n in range(5 * POOL_MAX)))
         assert len(await ids(database)) == 5 * POOL_MAX
 
+    async def test_what_a_transaction_sets_for_itself_ends_with_it(
+        self, database: Database
+    ) -> None:
+        async with database.transaction() as tx:
+            await tx.execute("SET LOCAL lock_timeout = '7ms'")
+            await tx.execute("SELECT pg_advisory_xact_lock(1)")
+        async with database.transaction() as tx:
+            assert await tx.fetch_value("SHOW lock_timeout") == "2s"
+            assert await tx.fetch_value("SELECT count(*) FROM pg_locks WHERE objid = 1") == 0
+
     async def test_a_table_that_changed_under_a_statement_is_transient_then_fine(
         self, database: Database
     ) -> None:
@@ -688,19 +701,19 @@ class TestSqliteFile:
             "try: asyncio.run(db.connect(sys.argv[1]).open())\n"
             "except Exception as error: print(type(error).__name__, error)"
         )
-        said = subprocess.run(
-            [sys.executable, "-c", other, url], capture_output=True, text=True, check=True
-        ).stdout
+
+        async def another_process() -> str:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-W", "ignore", "-c", other, url), stdout=subprocess.PIPE
+            )
+            said, _ = await process.communicate()
+            return said.decode()
+
+        said = await another_process()
         assert said.startswith("Unavailable")
         assert "in use by another process" in said
         await database.close()
-        said = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", other, url],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        assert said == ""
+        assert await another_process() == ""
 
     async def test_reading_only_needs_no_lock_and_sees_what_is_committed(
         self, sqlite_url_factory: DatabaseUrl

@@ -1,0 +1,61 @@
+"""The real gateway over the real services, in this process, on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chassis.testing import DatabaseUrl
+from deploy.assembly import PROCESSES
+from deploy.embedded import Embedded, running
+from deploy.secrets_file import Secrets
+from gateway.settings import GatewaySettings
+from tests.gateway.builders import ADMIN_TOKEN, SECRET_KEY, Door, a_shop
+
+OpenGateway = Callable[..., Awaitable[Door]]
+
+
+@pytest.fixture
+async def open_gateway(
+    sqlite_url_factory: DatabaseUrl, tmp_path: Path
+) -> AsyncIterator[OpenGateway]:
+    """``door = await open_gateway(store_returns="open")``: an installation with these settings."""
+    opened: list[Any] = []
+
+    async def open_it(**settings: Any) -> Door:
+        databases = {name: await sqlite_url_factory(name) for name in PROCESSES}
+        given = GatewaySettings(data_dir=tmp_path, databases=databases, **settings)
+        entered = _installation(given)
+        opened.append(entered)
+        embedded = await entered.__aenter__()
+        return Door(embedded.gateway.app, embedded=embedded)
+
+    yield open_it
+    for each in reversed(opened):
+        await each.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def _installation(settings: GatewaySettings) -> AsyncIterator[Embedded]:
+    secrets = Secrets(secret_key=SECRET_KEY, admin_token=ADMIN_TOKEN, demo_password="unused")
+    async with running(settings, secrets) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+async def door(open_gateway: OpenGateway) -> Door:
+    """An empty installation, to be asked as the administrator."""
+    return await open_gateway()
+
+
+@pytest.fixture
+async def shop(door: Door) -> Door:
+    """An installation with a small shop: see ``builders.a_shop``."""
+    answer = await door.post("/admin/import", a_shop())
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["refusals"] == []
+    return door

@@ -1,0 +1,137 @@
+"""What a customer sees and does: the own, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from gateway import access
+from tests.gateway.builders import Door, an_order
+from tests.gateway.conftest import OpenGateway
+
+
+def a_return(name: str = "ana", **more: Any) -> dict[str, Any]:
+    items = [{"item_id": f"item_{name}_mug", "quantity": 1, "reason_id": "rr_1", "note": "small"}]
+    return {"order_id": f"order_{name}", "items": items, **more}
+
+
+async def test_a_customer_sends_something_back(shop: Door) -> None:
+    ana = await shop.customer("ana")
+    answer = await ana.post("/store/returns", a_return(return_shipping={"option_id": "so_back"}))
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["return"]
+    assert (found["status"], found["order_id"], found["swap"]) == ("requested", "order_ana", None)
+    assert found["refund_amount"] == 1200 - 300
+    assert found["items"][0]["reason_id"] == "rr_1"
+    assert answer.headers["idempotency-key"]
+
+
+@pytest.mark.parametrize("somebody", ["ben", "nobody"])
+async def test_anothers_order_answers_like_one_that_does_not_exist(
+    shop: Door, somebody: str
+) -> None:
+    stranger = shop.as_() if somebody == "nobody" else await shop.customer(somebody)
+    theirs = await stranger.get("/store/orders/order_ana")
+    missing = await stranger.get("/store/orders/order_xyz")
+    assert theirs.status_code == missing.status_code == (401 if somebody == "nobody" else 404)
+    assert theirs.text.replace("order_ana", "order_xyz") == missing.text
+    refused = await stranger.post("/store/returns", a_return("ana"))
+    nothing = await stranger.post("/store/returns", a_return("xyz"))
+    assert refused.status_code == nothing.status_code == theirs.status_code
+    assert refused.text.replace("order_ana", "order_xyz") == nothing.text
+    assert (await shop.order())["returns"] == []
+
+
+async def test_the_customers_of_two_orders_meet_nothing_of_each_other_on_any_route(
+    shop: Door,
+) -> None:
+    ana, ben = await shop.customer("ana"), await shop.customer("ben")
+    made = (await ana.post("/store/returns", a_return())).json()["return"]
+    known = {"order_id": "order_ana", "return_id": made["id"], "customer_id": "cus_ana"}
+    secrets = (made["id"], "item_ana_mug", "ana@shop.example", "Ljubljana")
+    for method, template in access.TABLE:
+        path = re.sub(r"{(\w+)}", lambda match: known.get(match.group(1), "x_1"), template)
+        body = None if method == "GET" else a_return() if template == "/store/returns" else {}
+        answer = await ben.client.request(method, path, json=body)
+        assert answer.status_code in (400, 401, 403, 404, 200), (method, path)
+        if answer.status_code == 200:
+            assert "reasons" in path or path == "/store/auth", (method, path)
+        assert not [secret for secret in secrets if secret in answer.text.replace(path, "")]
+
+
+async def test_a_line_of_anothers_order_cannot_be_sent_back(shop: Door) -> None:
+    ben = await shop.customer("ben")
+    body = {"order_id": "order_ben", "items": [{"item_id": "item_ana_mug", "quantity": 1}]}
+    unknown = {"order_id": "order_ben", "items": [{"item_id": "item_xyz_mug", "quantity": 1}]}
+    foreign, missing = await ben.post("/store/returns", body), await ben.post(
+        "/store/returns", unknown
+    )
+    assert foreign.status_code in (400, 404)
+    assert foreign.status_code == missing.status_code
+    assert foreign.text.replace("item_ana_mug", "item_xyz_mug") == missing.text
+    assert (await shop.order())["returns"] == []
+
+
+async def test_a_customer_sees_no_inner_matter_of_the_shop(shop: Door) -> None:
+    ana = await shop.customer("ana")
+    note = {"amount": 10, "reason": "other", "note": "she calls every day"}
+    assert (await shop.post("/admin/orders/order_ana/refund", note)).status_code == 200
+    assert (await shop.claim()).status_code == 200
+    answer = await ana.get("/store/orders/order_ana")
+    order = answer.json()["order"]
+    assert "she calls every day" not in answer.text
+    assert set(order) == {
+        *("id", "status", "fulfillment_status", "payment_status", "display_id", "cart_id"),
+        *("customer_id", "email", "region_id", "currency_code", "tax_rate", "created_at"),
+        *("shipping_total", "discount_total", "tax_total", "refunded_total", "total", "subtotal"),
+        *("paid_total", "refundable_amount", "gift_card_total", "gift_card_tax_total"),
+        *("item_tax_total", "shipping_tax_total", "shipping_address", "fulfillments", "items"),
+        *("shipping_methods", "discounts", "customer", "payments", "region"),
+    }
+    inner = {"metadata", "remedied_quantity", "ordered_quantity", "extra"}
+    assert not [name for line in order["items"] for name in inner & set(line)]
+
+
+async def test_the_policy_binds_the_customer_and_only_advises_the_clerk(shop: Door) -> None:
+    late = an_order("ana", id="order_late")
+    for line in late["items"]:
+        line["id"] = f"late_{line['id']}"
+        line["delivered_at"] = "2020-01-01T00:00:00Z"
+    for part in ("payments", "shipping_methods"):
+        late[part][0]["id"] += "_late"
+    loaded = await shop.post("/admin/import", {"orders": [late]})
+    assert loaded.json()["refusals"] == []
+    items = [{"item_id": "late_item_ana_mug", "quantity": 1}]
+    ana = await shop.customer("ana")
+    answer = await ana.post("/store/returns", {"order_id": "order_late", "items": items})
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "not_allowed"
+    clerk = await shop.post("/admin/orders/order_late/return", {"items": items})
+    assert clerk.status_code == 200, clerk.text
+
+
+async def test_an_open_shop_answers_anyone_who_knows_the_order(open_gateway: OpenGateway) -> None:
+    from tests.gateway.builders import a_shop
+
+    shop = await open_gateway(store_returns="open")
+    await shop.post("/admin/import", a_shop())
+    nobody = shop.as_()
+    answer = await nobody.post("/store/returns", a_return())
+    assert answer.status_code == 200, answer.text
+    assert (await nobody.get("/store/orders/order_ana")).status_code == 200
+    assert (await nobody.get("/admin/orders/order_ana")).status_code == 401
+
+
+async def test_reasons_are_public(shop: Door) -> None:
+    nobody = shop.as_()
+    reasons = (await nobody.get("/store/return-reasons/")).json()["return_reasons"]
+    assert [(reason["id"], reason["return_reason_children"]) for reason in reasons] == [
+        ("rr_1", [])
+    ]
+    one = await nobody.get("/store/return-reasons/rr_1")
+    assert one.json()["return_reason"]["value"] == "wrong_size"
+    missing = await nobody.get("/store/return-reasons/rr_x")
+    message = "Return Reason with id: rr_x was not found."
+    assert (missing.status_code, missing.json()["message"]) == (404, message)
