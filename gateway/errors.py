@@ -54,10 +54,14 @@ def told(
 
 def refusal_response(error: Refusal) -> Response:
     """The answer to a refusal of ours or of a service."""
-    status, type_, code = _KINDS.get(error.kind, (400, "not_allowed", None))
+    return _kind(error.kind, error.message)
+
+
+def _kind(kind: str, message: str) -> Response:
+    status, type_, code = _KINDS.get(kind, (400, "not_allowed", None))
     if status == 409:
         return told(409, type_, CONFLICT, code=code, headers={"Retry-After": "1"})
-    return told(status, type_, error.message, code=code)
+    return told(status, type_, message, code=code)
 
 
 def unavailable_response(error: Unavailable) -> Response:
@@ -105,8 +109,8 @@ def add_errors(app: FastAPI) -> None:
     on(TooManyTries, retry)
     on(TooManyRequests, retry)
     on(UnreadableJson, lambda error: told(400, "invalid_data", f"Unreadable body: {error}"))
-    on(Transient, lambda _: told(409, "conflict", CONFLICT, code="invalid_state_error"))
-    on(DuplicateRow, lambda _: told(422, "duplicate_error", "That already exists."))
+    on(Transient, lambda _: _kind("conflict", CONFLICT))
+    on(DuplicateRow, lambda _: _kind("duplicate", "That already exists."))
     on(RequestValidationError, misread)
     on(HTTPException, _http_error)
     app.add_middleware(LastWord)

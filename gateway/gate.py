@@ -63,9 +63,11 @@ class Gate:
     upstreams: dict[str, Upstream]
     embedded: bool
     buckets: Buckets = field(init=False)
+    token_buckets: Buckets = field(init=False)
 
     def __post_init__(self) -> None:
         self.buckets = Buckets(self.settings.requests_per_minute)
+        self.token_buckets = Buckets(self.settings.token_requests_per_minute)
 
     @property
     def orders(self) -> Upstream:
@@ -141,8 +143,10 @@ async def admit(request: Request, parts: Annotated[Gate, Depends(gate)]) -> Prin
         caller = None
     address = request.client.host if request.client else ""
     # An embedded installation is on loopback: a limit on its owner's own token protects nobody.
-    if not (parts.embedded and caller and caller.via == "token"):
-        parts.buckets.take(caller.principal.id if caller else "", address)
+    by_token = caller is not None and caller.via == "token"
+    if not (parts.embedded and by_token):
+        buckets = parts.token_buckets if by_token else parts.buckets
+        buckets.take(caller.principal.id if caller else "", address)
     if caller is None:
         if not public:
             raise Unauthorized("not signed in")

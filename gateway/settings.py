@@ -26,7 +26,10 @@ class GatewaySettings(Settings):
         "verified", description="open: anyone who knows an order's id may return, as in Medusa"
     )
     allowed_origins: str = Field("", description="exact origins for CORS, separated by commas")
-    requests_per_minute: int = Field(600, description="per principal and address")
+    requests_per_minute: int = Field(600, description="per person and address")
+    token_requests_per_minute: int = Field(
+        60_000, description="per API token and address: programs are quicker than people"
+    )
     show_docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @property

@@ -19,7 +19,7 @@ TEXT_MAX = 10_000
 MESSAGES_MAX = 200
 _SHOWN_MAX = 100
 _EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
-_NUMERIC = re.compile(r"\s*[+-]?\d{1,20}(?:\.\d{0,20})?\s*")
+_NUMERIC = re.compile(r"\s*[+-]?\d{1,20}(?:\.\d{0,20})?\s*", re.ASCII)
 
 Schema = dict[str, Any]
 

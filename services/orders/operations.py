@@ -78,17 +78,16 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
         return_shipping=quote,
         no_notification=order.no_notification,
     )
-    settled = command.execute_refund and not shares
-    if not await holding.add_remedy(
-        tx, "claim", command.claim_id, order, hold, placed, "settled" if settled else "held", now
-    ):
+    # With no provider to ask, the refund is settled below, in this transaction.
+    settled = command.execute_refund and paying.settled_in_books(shares)
+    state = "settled" if settled else "held"
+    if not await holding.add_remedy(tx, "claim", command.claim_id, order, hold, placed, state, now):
         await _repeat_claim_hold(tx, command)
         return
     await holding.hold_units(tx, hold, limit="fulfilled_quantity")
     await put(tx, placed, about=about)
-    state = None
     if shares:
-        state = await paying.begin_refund(
+        await paying.begin_refund(
             tx,
             order,
             Cause("claim", command.claim_id, "claim", no_notification=order.no_notification),
@@ -97,10 +96,8 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
             reply_to=reply_address(),
             now=now,
         )
-    if command.execute_refund and state in (None, "posted"):
+    if settled:
         await put(tx, _claim_refunded(command.claim_id, hold.amount), about=about)
-    if state == "posted":
-        await store.set_remedy_state(tx, remedy_id=command.claim_id, state="settled", now=now)
     await paying.close_order(tx, order, now)
 
 

@@ -110,6 +110,11 @@ async def payments_of(tx: Tx, order: OpenOrder) -> list[Payment]:
     return [Payment(row["id"], row["provider_id"], row["left_amount"]) for row in rows]
 
 
+def settled_in_books(shares: Sequence[PaymentShare]) -> bool:
+    """Whether no provider has to be asked: our own books are all there is."""
+    return all(share.provider_id == MANUAL for share in shares)
+
+
 async def begin_refund(
     tx: Tx,
     order: OpenOrder,
@@ -124,8 +129,7 @@ async def begin_refund(
 
     Held money waits for ``execute_refund`` or ``void_refund``; pending money for the worker.
     """
-    in_books = all(share.provider_id == MANUAL for share in shares)
-    state = "held" if hold else "posted" if in_books else "pending"
+    state = "held" if hold else "posted" if settled_in_books(shares) else "pending"
     amount = sum(share.amount for share in shares)
     waiting = state != "posted"
     await store.add_refund(
@@ -270,7 +274,7 @@ async def execute_refund(
         )
         for row in pending
     ]
-    if any(share.provider_id != MANUAL for share in shares):
+    if not settled_in_books(shares):
         await _ask_providers(tx, order, refund["id"], refund["cause_id"], shares, now)
         await _set_state(tx, refund, "pending", refund["amount"], reply_to=reply_to)
         return "pending"

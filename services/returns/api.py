@@ -18,6 +18,8 @@ from services.returns.domain import Item
 from services.returns.operations import Caller, first_receipt_id
 from services.returns.settings import Settings
 
+IMPORT_MAX_BYTES = 32 * 1024 * 1024
+
 router = http.router()
 
 _may_write = auth.require("admin", "agent")
@@ -244,7 +246,7 @@ async def delete_reason(reason_id: str, db: Db, who: Who) -> Response:
 # ---- loading, copying, operating ----------------------------------------------------------------
 
 
-@router.post("/import")
+@router.post("/import", max_body_size=IMPORT_MAX_BYTES)
 async def load_document(document: dict[str, Any], db: Db, who: Who) -> Response:
     """Load return reasons: {created, updated, unchanged, refused, refusals}."""
     _may_load(who)

@@ -210,7 +210,6 @@ class Relay:
         """Send one aggregate's rows one after the other; stops at the first that fails."""
         sent: list[int] = []
         for row in group:
-            await failpoint(f"{self._service}.relay.r1")
             parcel = Parcel(
                 id=row["id"],
                 exchange=row["exchange"],
@@ -220,6 +219,7 @@ class Relay:
                 source=self._service,
             )
             try:
+                await failpoint(f"{self._service}.relay.r1")
                 await self._bus.publish(parcel)
             except Unroutable as error:
                 return sent, row | {"last_error": str(error)}

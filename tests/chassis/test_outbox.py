@@ -18,7 +18,6 @@ from chassis.outbox import UNROUTABLE_TRIES_MAX, Relay
 from chassis.testing import DatabaseUrl, MakeDatabase, eventually
 from chassis.topology import Topology
 from tests.chassis.shop import (
-    BOXES,
     SCHEMA,
     BoxPacked,
     PackBox,
@@ -84,7 +83,11 @@ class TestPut:
             said = await outbox.put(tx, BoxPacked(box="ü"), about="box/1", version=3)
         (row,) = await rows(database, "outbox")
         assert (row["id"], row["exchange"], row["routing_key"]) == (said, EVENTS, BoxPacked.key)
-        assert (row["aggregatetype"], row["aggregateid"], row["aggregateversion"]) == ("box", "1", 3)
+        assert (row["aggregatetype"], row["aggregateid"], row["aggregateversion"]) == (
+            "box",
+            "1",
+            3,
+        )
         envelope = Envelope.from_bytes(row["payload"].encode())
         assert (envelope.source, envelope.subject) == ("/reclamo/shop", "box/1")
         assert (envelope.type, envelope.sequence) == (f"reclamo.{BoxPacked.key}", 3)
@@ -137,7 +140,7 @@ class TestPut:
     async def test_a_message_too_large_for_the_bus_is_refused_while_it_can_be_helped(
         self, database: Database
     ) -> None:
-        with pytest.raises(ValueError, match="shop.box.pack would be .* bytes"):
+        with pytest.raises(ValueError, match=r"shop\.box\.pack would be \d+ bytes"):
             async with database.transaction() as tx:
                 await outbox.put(tx, PackBox(box="1", note="x" * 262_144), about="box/1")
 
@@ -379,8 +382,3 @@ class TestToTheInbox:
         assert await packed(database) == {"1": 1}
         assert len(packer.seen) == 1
         await bus.stop()
-
-
-def test_the_tables_of_this_shop_are_complete() -> None:
-    assert BOXES.name in SCHEMA.tables
-    assert {"outbox", "inbox", "sagas", "idempotency_keys"} < set(SCHEMA.tables)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
@@ -15,14 +17,12 @@ STAFF = ("admin", "agent", "finance", "ops", "warehouse")
 NOWHERE = {"order_id": "order_x", "claim_id": "claim_x", "return_id": "ret_x", "token_id": "t_x"}
 
 
-def _routes(door: Door) -> set[tuple[str, str]]:
-    return {
-        (method, route.path)
-        for route in door.app.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods
-        if route.path.startswith(("/admin", "/store"))
-    }
+def _routes(router: Any) -> Iterator[tuple[str, str]]:
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield from ((method, route.path) for method in route.methods)
+        elif included := getattr(route, "original_router", None):
+            yield from _routes(included)
 
 
 def _named(template: str) -> str:
@@ -32,7 +32,8 @@ def _named(template: str) -> str:
 async def test_the_routes_in_code_are_the_routes_of_the_table_and_of_the_reference(
     door: Door,
 ) -> None:
-    assert _routes(door) == set(access.TABLE)
+    routes = {row for row in _routes(door.app) if row[1].startswith(("/admin", "/store"))}
+    assert routes == set(access.TABLE)
     document = (await door.get("/openapi.json")).json()
     described = {
         (method.upper(), path)
