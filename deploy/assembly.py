@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from chassis.messaging import Subscription
 from chassis.serve import Build
 from chassis.settings import Settings
@@ -37,11 +35,11 @@ SETTINGS: dict[str, type[Settings]] = {
     "returns": returns_settings.Settings,
     "inventory": inventory_settings.Settings,
 }
-METADATA: dict[str, sa.MetaData] = {
-    "orders": orders_store.METADATA,
-    "claims": claims_store.METADATA,
-    "returns": returns_store.METADATA,
-    "inventory": inventory_store.METADATA,
+STORES = {
+    "orders": orders_store,
+    "claims": claims_store,
+    "returns": returns_store,
+    "inventory": inventory_store,
 }
 PROCESSES = (*SERVICES, "gateway")
 

@@ -18,7 +18,7 @@ from chassis import at_rest as rest
 from chassis.db import Database, Row, connect
 from chassis.db_sqlite import ReadOnlySqlite
 from chassis.settings import Settings
-from deploy.assembly import METADATA, SERVICES, settings_of, topology
+from deploy.assembly import SERVICES, STORES, settings_of, topology
 from services.claims import invariants as claims
 from services.inventory import invariants as inventory
 from services.orders import invariants as orders
@@ -87,7 +87,7 @@ async def verify(settings: Settings, *, at_rest: bool = False) -> Report:
         for name in SERVICES:
             url = settings.database_url(name)
             database = ReadOnlySqlite(url) if url.startswith("sqlite") else connect(url)
-            databases[name] = database.serve(name, METADATA[name])
+            databases[name] = database.serve(name, STORES[name].METADATA)
             stack.push_async_callback(database.close)
             await database.open()
         return await _verify(databases, _provider_file(settings), at_rest=at_rest)

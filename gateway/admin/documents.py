@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from chassis.auth import Principal
 from chassis.errors import Invalid, Refusal, refusal
 from chassis.http import json_response
+from chassis.values import derived_id
 from gateway import answers, compose, wire
 from gateway.gate import Gate, Parts, Who
 
@@ -121,15 +122,17 @@ async def create_order(request: Request, parts: Parts, who: Who) -> Response:
     """Load one order in the import shape: {order}."""
     body = await wire.body(request)
     tried = answers.attempt(request, body)
+    # A repeat under the same key must mean the same order.
+    order = {"id": derived_id("order", who.id, tried.key), **body}
 
     async def work() -> Any:
-        answer = await _send(parts, who, "orders", {"orders": [body]})
+        answer = await _send(parts, who, "orders", {"orders": [order]})
         if answer["refused"]:
             first = answer["refusals"][0]
             path = first["path"].removeprefix("orders[0]").removeprefix(".")
             message = f"{path}: {first['message']}" if path else first["message"]
             raise refusal("invalid", first["code"], message)
-        return {"order": await compose.order(parts, who=who, order_id=body["id"])}
+        return {"order": await compose.order(parts, who=who, order_id=order["id"])}
 
     return await answers.once(parts.database, who=who, tried=tried, work=work)
 

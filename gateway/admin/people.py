@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from chassis import clock
 from chassis.db import DuplicateRow
-from chassis.errors import Invalid, NotFound
+from chassis.errors import Duplicate, NotFound
 from chassis.http import json_response
 from gateway import bodies, store, wire
 from gateway.gate import COOKIE, SECURE_COOKIE, Parts, Who
@@ -93,7 +93,8 @@ async def create_user(request: Request, parts: Parts, who: Who) -> Response:
     try:
         user = await parts.identity.add_user(**given)
     except DuplicateRow:
-        raise EmailTaken(given["email"]) from None
+        message = f"User with email {given['email']} already exists."
+        raise Duplicate("email_taken", message) from None
     return json_response({"user": _shown(user)})
 
 
@@ -143,12 +144,3 @@ async def get_customer(customer_id: str, parts: Parts, who: Who) -> Response:
 
 def _shown(user: dict[str, object]) -> dict[str, object]:
     return {name: user.get(name) for name in ("id", "email", "role", "created_at")}
-
-
-class EmailTaken(Invalid):
-    """Somebody has this e-mail already; Medusa answers 422 for a unique violation."""
-
-    kind = "duplicate"
-
-    def __init__(self, email: str) -> None:
-        super().__init__("email_taken", f"User with email {email} already exists.")

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from chassis.errors import Conflict, Invalid, KeyReused, NotAllowed, NotFound, Refusal
+from chassis.errors import Conflict, Duplicate, Invalid, NotAllowed, NotFound, Refusal
 from chassis.values import derived_id
 
 RETURN_WINDOW_DAYS = 30
@@ -626,9 +626,8 @@ def may_be_parent(parent: Reason) -> None:
         raise ReasonNestedTwice
 
 
-class ReasonValueTaken(KeyReused):
-    """A living reason has this value. The kind of a key that names something else already, which
-    every surface answers with 422, as Medusa answers a broken unique constraint."""
+class ReasonValueTaken(Duplicate):
+    """A living reason has this value."""
 
     def __init__(self, value: str) -> None:
         message = f"Return_reason with value {value} already exists."

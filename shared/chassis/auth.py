@@ -114,6 +114,8 @@ class Verifier:
         claims = decode(
             token, key=self._key, audience=self._audience, issuer=ISSUER, kind=TOKEN_TYPE
         )
+        if claims["exp"] - claims["iat"] > LIFETIME_S or not isinstance(claims.get("role"), str):
+            raise Unauthorized("not a token that the gateway mints")
         principal = Principal(
             id=claims["sub"], role=claims["role"], customer_id=claims.get("customer_id")
         )

@@ -24,7 +24,7 @@ from chassis.db import (
     chunks,
     to_the_end,
 )
-from chassis.errors import Unavailable
+from chassis.errors import Invalid, Unavailable
 
 POOL_MAX = 10
 END_WITHIN_S = 10
@@ -56,6 +56,8 @@ _AGAIN = (
     asyncpg.QueryCanceledError,
     asyncpg.InvalidCachedStatementError,
 )
+
+_UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
 @lru_cache(maxsize=4096)
@@ -93,6 +95,8 @@ def _named(error: BaseException) -> BaseException:
         return DuplicateRow(error.constraint_name or str(error))
     if isinstance(error, asyncpg.CheckViolationError):
         return CheckFailed(error.constraint_name or str(error))
+    if isinstance(error, _UNSTORABLE):
+        return Invalid("text_unstorable", "A text contains a character that cannot be stored.")
     if isinstance(error, ValueError):
         return error  # a value that does not fit its parameter: no trouble of the connection
     if isinstance(error, _AWAY):

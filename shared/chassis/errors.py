@@ -7,6 +7,7 @@ Refusal
  |- Conflict     somebody else is at it right now; the same request may work later
  |- Forbidden    this caller may not
  |- KeyReused    an idempotency key came back with another request
+ |- Duplicate    something else has this name already
 Unavailable      passing trouble: nothing was decided, try again
 
 ``chassis.http`` maps kinds to statuses, consumers map the same refusals to replies.
@@ -65,6 +66,12 @@ class KeyReused(Refusal):
     kind = "key_reused"
 
 
+class Duplicate(Refusal):
+    """Something else has this name, value or address already."""
+
+    kind = "duplicate"
+
+
 class Unavailable(Exception):
     """Passing trouble: nothing was decided. ``retry_after_s`` says when to try again."""
 
@@ -76,7 +83,8 @@ class Unavailable(Exception):
 
 
 _KINDS: dict[str, type[Refusal]] = {
-    cls.kind: cls for cls in (NotFound, Invalid, NotAllowed, Conflict, Forbidden, KeyReused)
+    cls.kind: cls
+    for cls in (NotFound, Invalid, NotAllowed, Conflict, Forbidden, KeyReused, Duplicate)
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -34,7 +35,9 @@ STATUS = {
     "conflict": 409,
     "forbidden": 403,
     "key_reused": 422,
+    "duplicate": 422,
 }
+_REQUEST_ID = re.compile(r"[!-~]{1,64}")
 _TITLES = {
     400: "Bad request",
     401: "Unauthorized",
@@ -72,7 +75,7 @@ def _integer(text: str) -> int:
 
 def _float(text: str) -> float:
     value = float(text)
-    if value in (float("inf"), float("-inf")):
+    if abs(value) > JSON_INTEGER_MAX:
         raise UnreadableJson("a number is too large")
     return value
 
@@ -284,7 +287,7 @@ class Edge:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        usable = self._trust_request_id and given.isascii() and 0 < len(given) <= 64
+        usable = self._trust_request_id and _REQUEST_ID.fullmatch(given)
         correlation_id = given if usable else uuid7()
         context.begin(context.Context(correlation_id=correlation_id))
         started = clock.monotonic_s()
@@ -411,4 +414,6 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _(_: Request, error: Exception) -> Response:
         log.error("request_failed", error=str(error), kind=type(error).__name__)
-        return problem(500, "internal_error", "An unexpected error occurred.")
+        # This one is answered outside of Edge, which would have added the header.
+        headers = {"X-Request-Id": context.current().correlation_id}
+        return problem(500, "internal_error", "An unexpected error occurred.", headers=headers)

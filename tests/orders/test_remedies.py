@@ -182,7 +182,7 @@ class TestAmounts:
 class TestArrivals:
     def test_take_announced_units_first_then_free_ones(self) -> None:
         line = a_line(remedied_quantity=2)
-        held = {"item_01": HeldLine("item_01", a_share(1, 1200), 0)}
+        held = {"item_01": HeldLine("item_01", line.worth(quantity=1), 0)}
         arrivals = remedies.arrive(
             quantities={"item_01": 5, "item_99": 1}, held=held, lines={"item_01": line}
         )
