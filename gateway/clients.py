@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import aiohttp
 from pydantic_core import from_json, to_json
 from starlette.types import ASGIApp, Message
+from yarl import URL
 
 from chassis import context
 from chassis.auth import Issuer, Principal
@@ -39,6 +40,11 @@ class Reply:
     def json(self) -> Any:
         """The parsed body."""
         return from_json(self.body)
+
+
+def segment(text: str) -> str:
+    """An id as one segment of a path, whatever signs it is made of."""
+    return quote(text, safe="")
 
 
 class Transport(Protocol):
@@ -71,7 +77,7 @@ class HttpTransport:
             )
         try:
             async with self._session.request(
-                method, self._url + path, headers=headers, data=body
+                method, URL(self._url + path, encoded=True), headers=headers, data=body
             ) as answer:
                 return Reply(
                     answer.status,
@@ -109,7 +115,7 @@ class InProcessTransport:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": plain,
+            "path": unquote(plain),
             "raw_path": plain.encode(),
             "query_string": query.encode(),
             "root_path": "",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chassis.auth import Principal
+from gateway.clients import segment
 from gateway.gate import Gate
 
 Json = dict[str, Any]
@@ -39,16 +40,17 @@ async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
 
     Raises the owner's NotFound; for a customer a foreign order is not found.
     """
-    reading = parts.orders.get(f"/orders/{order_id}", who=who)
+    reading = parts.orders.get(f"/orders/{segment(order_id)}", who=who)
     if who.is_customer:
         found: Json = (await reading)["order"]
         claims: list[Json] = []
-        returns = (await parts.returns.get(f"/orders/{order_id}/returns", who=who))["returns"]
+        of_returns = await parts.returns.get(f"/orders/{segment(order_id)}/returns", who=who)
+        returns = of_returns["returns"]
     else:
         answer, of_claims, of_returns = await asyncio.gather(
             reading,
-            parts.claims.get(f"/orders/{order_id}/claims", who=who),
-            parts.returns.get(f"/orders/{order_id}/returns", who=who),
+            parts.claims.get(f"/orders/{segment(order_id)}/claims", who=who),
+            parts.returns.get(f"/orders/{segment(order_id)}/returns", who=who),
         )
         found, claims, returns = answer["order"], of_claims["claims"], of_returns["returns"]
     await _join(parts, who, [found], claims, returns)
@@ -62,7 +64,7 @@ async def orders(parts: Gate, *, who: Principal, found: list[Json]) -> None:
         return
     by_order = await asyncio.gather(
         parts.returns.get("/returns", who=who, params={"order_id": ids, "limit": 1000}),
-        *(parts.claims.get(f"/orders/{order_id}/claims", who=who) for order_id in ids),
+        *(parts.claims.get(f"/orders/{segment(order_id)}/claims", who=who) for order_id in ids),
     )
     claims = [claim for answer in by_order[1:] for claim in answer["claims"]]
     await _join(parts, who, found, claims, by_order[0]["returns"])

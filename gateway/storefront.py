@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from chassis.auth import Principal, Unauthorized
 from chassis.http import json_response
 from gateway import answers, bodies, compose, wire
+from gateway.clients import segment
 from gateway.gate import Gate, Parts, Who
 from gateway.shapes import check
 
@@ -45,7 +46,7 @@ async def request_return(request: Request, parts: Parts, who: Who) -> Response:
 
     async def work() -> Any:
         given = check(bodies.STORE_RETURN, body)
-        facts = await parts.orders.get(f"/orders/{given['order_id']}/facts", who=asking)
+        facts = await parts.orders.get(f"/orders/{segment(given['order_id'])}/facts", who=asking)
         wanted = {
             "order_id": given["order_id"],
             "items": given["items"],
@@ -85,4 +86,4 @@ async def list_reasons(parts: Parts, who: Who) -> Response:
 @router.get("/store/return-reasons/{reason_id}")
 async def get_reason(reason_id: str, parts: Parts, who: Who) -> Response:
     """One reason: {return_reason}."""
-    return json_response(await parts.returns.get(f"/return-reasons/{reason_id}", who=who))
+    return json_response(await parts.returns.get(f"/return-reasons/{segment(reason_id)}", who=who))

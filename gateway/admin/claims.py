@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from chassis.http import json_response
 from gateway import wire
+from gateway.clients import segment
 from gateway.gate import Parts, Who
 
 router = APIRouter()
@@ -25,4 +26,4 @@ async def list_claims(request: Request, parts: Parts, who: Who) -> Response:
 @router.get("/admin/claims/{claim_id}")
 async def get_claim(claim_id: str, parts: Parts, who: Who) -> Response:
     """One claim with the timeline of its sagas: {claim}."""
-    return json_response(await parts.claims.get(f"/claims/{claim_id}", who=who))
+    return json_response(await parts.claims.get(f"/claims/{segment(claim_id)}", who=who))

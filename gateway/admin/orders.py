@@ -11,6 +11,7 @@ from chassis.errors import Invalid
 from chassis.http import json_response
 from gateway import answers, bodies, compose, wire
 from gateway.answers import Try
+from gateway.clients import segment
 from gateway.gate import Gate, Parts, Who
 from gateway.shapes import check
 
@@ -78,7 +79,7 @@ async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> 
 @router.get("/admin/orders/{order_id}/ledger")
 async def get_ledger(order_id: str, parts: Parts, who: Who) -> Response:
     """The money of an order: {transfers, refunds, attempts, remedies, captured, refunded, ...}."""
-    ledger = (await parts.orders.get(f"/orders/{order_id}/ledger", who=who))["ledger"]
+    ledger = (await parts.orders.get(f"/orders/{segment(order_id)}/ledger", who=who))["ledger"]
     causes = {refund["id"]: refund for refund in ledger["refunds"]}
     for transfer in ledger["transfers"]:
         cause = causes.get(transfer["refund_id"], {})
@@ -97,7 +98,7 @@ async def refund_order(request: Request, order_id: str, parts: Parts, who: Who) 
     async def work() -> Any:
         await parts.orders.send(
             "POST",
-            f"/orders/{order_id}/refunds",
+            f"/orders/{segment(order_id)}/refunds",
             who=who,
             body=given,
             headers=tried.upstream_headers,
@@ -117,7 +118,7 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
         given = check(bodies.CREATE_CLAIM, body)
         claim = _claim(given) | {"order_id": order_id}
         if claim["additional_items"]:
-            facts = await parts.orders.get(f"/orders/{order_id}/facts", who=who)
+            facts = await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
             names = ("region_id", "sales_channel_id", "currency_code")
             claim["order"] = {name: facts[name] for name in names}
         await parts.claims.send(
@@ -154,7 +155,7 @@ async def cancel_claim(
         check(bodies.EMPTY, body)
         await parts.claims.send(
             "POST",
-            f"/claims/{claim_id}/cancel",
+            f"/claims/{segment(claim_id)}/cancel",
             who=who,
             body={"order_id": order_id},
             headers=_only_given(tried),

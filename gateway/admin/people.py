@@ -9,6 +9,7 @@ from chassis.db import DuplicateRow
 from chassis.errors import Duplicate, NotFound
 from chassis.http import json_response
 from gateway import bodies, store, wire
+from gateway.clients import segment
 from gateway.gate import COOKIE, SECURE_COOKIE, Parts, Who
 from gateway.identity import SESSION_LIFE
 from gateway.shapes import check
@@ -139,7 +140,7 @@ async def list_customers(request: Request, parts: Parts, who: Who) -> Response:
 @router.get("/admin/customers/{customer_id}")
 async def get_customer(customer_id: str, parts: Parts, who: Who) -> Response:
     """One customer: {customer}."""
-    return json_response(await parts.orders.get(f"/customers/{customer_id}", who=who))
+    return json_response(await parts.orders.get(f"/customers/{segment(customer_id)}", who=who))
 
 
 def _shown(user: dict[str, object]) -> dict[str, object]:

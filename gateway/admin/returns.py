@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from chassis.http import json_response
 from gateway import answers, bodies, compose, wire
+from gateway.clients import segment
 from gateway.gate import Parts, Who
 from gateway.shapes import check
 
@@ -36,7 +37,7 @@ async def list_returns(request: Request, parts: Parts, who: Who) -> Response:
 @router.get("/admin/returns/{return_id}")
 async def get_return(return_id: str, parts: Parts, who: Who) -> Response:
     """One return with its receipts and timelines: {return}."""
-    return json_response(await parts.returns.get(f"/returns/{return_id}", who=who))
+    return json_response(await parts.returns.get(f"/returns/{segment(return_id)}", who=who))
 
 
 @router.post("/admin/returns/{return_id}/receive")
@@ -53,7 +54,7 @@ async def receive_return(request: Request, return_id: str, parts: Parts, who: Wh
             "refund": None if refund is None else max(int(refund), 0),
             "location_id": given.get("location_id"),
         }
-        path = f"/returns/{return_id}/receive"
+        path = f"/returns/{segment(return_id)}/receive"
         answer = await parts.returns.send(
             "POST", path, who=who, body=wanted, headers=tried.upstream_headers
         )
@@ -73,7 +74,7 @@ async def cancel_return(request: Request, return_id: str, parts: Parts, who: Who
 
     async def work() -> Any:
         check(bodies.EMPTY, body)
-        answer = await parts.returns.send("POST", f"/returns/{return_id}/cancel", who=who)
+        answer = await parts.returns.send("POST", f"/returns/{segment(return_id)}/cancel", who=who)
         order_id = answer["return"]["order_id"]
         return {"order": await compose.order(parts, who=who, order_id=order_id)}
 
@@ -89,7 +90,7 @@ async def list_reasons(parts: Parts, who: Who) -> Response:
 @router.get("/admin/return-reasons/{reason_id}")
 async def get_reason(reason_id: str, parts: Parts, who: Who) -> Response:
     """One reason: {return_reason}."""
-    return json_response(await parts.returns.get(f"/return-reasons/{reason_id}", who=who))
+    return json_response(await parts.returns.get(f"/return-reasons/{segment(reason_id)}", who=who))
 
 
 @router.post("/admin/return-reasons")
@@ -114,7 +115,7 @@ async def update_reason(request: Request, reason_id: str, parts: Parts, who: Who
     body = await wire.body(request)
     given = check(bodies.UPDATE_REASON, body)
     changes = {name: value for name, value in given.items() if name in body}
-    path = f"/return-reasons/{reason_id}"
+    path = f"/return-reasons/{segment(reason_id)}"
     return json_response(await parts.returns.send("POST", path, who=who, body=changes))
 
 
@@ -122,5 +123,5 @@ async def update_reason(request: Request, reason_id: str, parts: Parts, who: Who
 async def delete_reason(reason_id: str, parts: Parts, who: Who) -> Response:
     """Take a reason and its children out of use: {id, object, deleted}."""
     return json_response(
-        await parts.returns.send("DELETE", f"/return-reasons/{reason_id}", who=who)
+        await parts.returns.send("DELETE", f"/return-reasons/{segment(reason_id)}", who=who)
     )

@@ -34,7 +34,7 @@ async def open_claim(
 ) -> Response:
     """Open a claim and wait for its saga: 200 {claim_id, order_id}."""
     _may_write(who)
-    async with db.transaction() as tx:
+    async with http.accepting(db) as tx:
         accepted = await operations.open_claim(
             tx,
             request=body.model_dump(),
@@ -59,7 +59,7 @@ async def cancel_claim(
 ) -> Response:
     """Cancel a claim and wait until everything is released: 200 {claim_id, order_id}."""
     _may_write(who)
-    async with db.transaction() as tx:
+    async with http.accepting(db) as tx:
         accepted = await operations.cancel_claim(
             tx,
             claim_id=claim_id,

@@ -93,7 +93,7 @@ async def refund_order(
 ) -> Response:
     """Refund by hand, and wait until the money is out: 200 {refund}."""
     _may_refund(who)
-    async with db.transaction() as tx:
+    async with http.accepting(db) as tx:
         refund_id = await operations.refund_order(
             tx,
             order_id=order_id,

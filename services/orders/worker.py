@@ -44,10 +44,10 @@ class RefundWorker:
 
     async def _try(self, attempt: Row) -> None:
         provider = self._providers.get(attempt["provider_id"])
+        await failpoint("orders.refund.p1")
         try:
             if provider is None:
                 raise LookupError(f"payment provider {attempt['provider_id']} is not configured")
-            await failpoint("orders.refund.p1")
             async with asyncio.timeout(CALL_S_MAX):
                 answer = await self._ask(provider, attempt)
         except Exception as error:

@@ -66,7 +66,7 @@ async def request_return(
     """Request a return, with ``receive_now`` also receive it: {return}."""
     _may_request(who)
     customer_asks = body.storefront or who.is_customer
-    async with db.transaction() as tx:
+    async with http.accepting(db) as tx:
         return_id = await operations.request_return(
             tx,
             caller=_caller(who, attempt),
@@ -108,7 +108,7 @@ async def receive_return(
 ) -> Response:
     """Book a parcel of a return: {return}. Can be repeated until everything came."""
     _may_receive(who)
-    async with db.transaction() as tx:
+    async with http.accepting(db) as tx:
         receipt_id = await operations.receive_return(
             tx,
             caller=_caller(who, attempt),
@@ -134,7 +134,7 @@ async def receive_return(
 async def cancel_return(return_id: str, db: Db, who: Who, attempt: Tries, rules: Rules) -> Response:
     """Call a return off: {return}. Again is no change."""
     _may_write(who)
-    async with db.transaction() as tx:
+    async with http.accepting(db) as tx:
         await operations.cancel_return(tx, return_id=return_id, now=clock.now())
     return await http.settled(
         db,

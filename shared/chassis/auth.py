@@ -29,6 +29,7 @@ ISSUER = "reclamo-gateway"
 TOKEN_TYPE = "internal+jwt"
 LIFETIME_S = 60
 REUSE_S = 30
+LEEWAY_S = 5  # clocks of two hosts differ; without it a token of the future would be refused
 _CACHE_MAX = 1024
 
 
@@ -114,7 +115,8 @@ class Verifier:
         claims = decode(
             token, key=self._key, audience=self._audience, issuer=ISSUER, kind=TOKEN_TYPE
         )
-        if claims["exp"] - claims["iat"] > LIFETIME_S or not isinstance(claims.get("role"), str):
+        lifetime_s = float(claims["exp"]) - float(claims["iat"])
+        if lifetime_s > LIFETIME_S or not isinstance(claims.get("role"), str):
             raise Unauthorized("not a token that the gateway mints")
         principal = Principal(
             id=claims["sub"], role=claims["role"], customer_id=claims.get("customer_id")
@@ -141,6 +143,7 @@ def decode(
             algorithms=["EdDSA"],
             audience=audience,
             issuer=issuer,
+            leeway=LEEWAY_S,
             options={"require": ["exp", "iat", "sub", "aud", "iss"]},
         )
     except jwt.PyJWTError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis import auth, clock, context
 from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
 from chassis.errors import Refusal, Unavailable, refusal
+from chassis.failpoints import failpoint
 from chassis.observability import REQUESTS
 from chassis.values import uuid7
 
@@ -238,6 +240,15 @@ Db = Annotated[Database, Depends(_database)]
 Outcome = dict[str, Any] | Refusal
 
 
+@asynccontextmanager
+async def accepting(database: Database) -> AsyncIterator[Tx]:
+    """The transaction that takes on a request; what follows goes on without the client."""
+    async with database.transaction() as tx:
+        yield tx
+        await failpoint(f"{database.service}.accept.k3")
+    await failpoint(f"{database.service}.accept.k4")
+
+
 async def settled(
     database: Database,
     *,
@@ -312,6 +323,29 @@ class Edge:
             )
 
 
+class _TooLarge:
+    """Pure ASGI: the body limit answers in plain text; here it becomes a problem like all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def watched(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                content_type = dict(message["headers"]).get(b"content-type", b"")
+                if content_type.startswith(b"text/plain"):
+                    replaced = True
+                    told = problem(413, "body_too_large", "Content Too Large")
+                    await told(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, watched)
+
+
 def create_app(
     service: str,
     *,
@@ -327,15 +361,16 @@ def create_app(
         version=version,
         docs_url=None,
         redoc_url=None,
-        max_body_size=BODY_MAX_BYTES,
         redirect_slashes=False,
     )
     app.state.database = database
     app.state.verifier = verifier
     for part in routers:
-        app.include_router(part)
+        # Limited here and not on the app, whose plain 413 would come from outside all middleware.
+        app.include_router(part, max_body_size=BODY_MAX_BYTES)
     _add_health(app, service, ready, version)
     _add_errors(app)
+    app.add_middleware(_TooLarge)
     app.add_middleware(Edge, service=service)
     return app
 

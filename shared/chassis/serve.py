@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -29,9 +30,23 @@ class MissingSetting(Exception):
     """A setting without which the process cannot work; the text names it and the fix."""
 
 
+class _Server(uvicorn.Server):
+    """Comes back to its caller after a signal. uvicorn would raise the signal once more, and that
+    ends the process before consumers, relay and pools were told to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Listen to signals while inside; forget them at the end."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
+
+
 def server(app: Any, *, host: str, port: int) -> uvicorn.Server:
     """uvicorn for an ASGI app. It drains requests only; our tasks are stopped by their owner."""
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             host=host,

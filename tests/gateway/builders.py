@@ -92,6 +92,12 @@ class Door:
         found: Json = answer.json()["order"]
         return found
 
+    async def load(self, document: Json) -> None:
+        """Import a document of which nothing is refused."""
+        answer = await self.post("/admin/import", document)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["refusals"] == []
+
     async def claim(
         self, *, order_id: str = "order_ana", key: str | None = None, **more: Any
     ) -> httpx2.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from gateway import compose
@@ -59,7 +61,9 @@ async def test_expand_alone_keeps_the_default_fields_and_the_refundable_of_lines
 
 
 async def test_fields_with_signs_change_the_defaults(shop: Door) -> None:
-    order = (await shop.get("/admin/orders/order_ana?fields=-status,%2Bexternal_id")).json()["order"]
+    order = (await shop.get("/admin/orders/order_ana?fields=-status,%2Bexternal_id")).json()[
+        "order"
+    ]
     assert "status" not in order
     assert "external_id" in order
     assert "email" in order
@@ -164,7 +168,10 @@ async def test_a_refund_by_hand_moves_money_and_status(shop: Door) -> None:
             {"amount": 1, "reason": "because"},
             "reason must be one of the following values: discount, return, swap, claim, other",
         ),
-        ({"amount": 10_301, "reason": "other"}, "Cannot refund more than the original order amount"),
+        (
+            {"amount": 10_301, "reason": "other"},
+            "Cannot refund more than the original order amount",
+        ),
     ],
 )
 async def test_a_refund_is_refused_in_medusas_words(
@@ -186,3 +193,16 @@ async def test_the_ledger_names_the_cause_of_every_transfer(shop: Door) -> None:
         (1200, "claim"),
     ]
     assert (ledger["captured"], ledger["refunded"]) == (10_300, 1300)
+
+
+async def test_an_id_of_unusual_signs_is_an_id_and_never_a_path(shop: Door) -> None:
+    odd = "a=b c;d&é+"
+    customer = {"id": odd, "email": "odd@shop.example"}
+    loaded = await shop.post("/admin/import", {"customers": [customer]})
+    assert loaded.json()["refusals"] == []
+    found = await shop.get(f"/admin/customers/{quote(odd, safe='')}")
+    assert found.status_code == 200, found.text
+    assert found.json()["customer"]["id"] == odd
+    for sneaky in ("%2e%2e", "..%3Flimit=1", "x%3F", "%2e%2e%2forders", "order_ana%23", "%00"):
+        answer = await shop.get(f"/admin/orders/{sneaky}")
+        assert answer.status_code in (400, 404), (sneaky, answer.text)

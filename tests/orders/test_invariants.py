@@ -9,7 +9,7 @@ import pytest
 
 from chassis import clock
 from chassis.db import Database
-from services.orders import invariants
+from services.orders import invariants, queries
 from services.orders.providers import FakeProvider, Faults, ManualProvider, fake_ledger
 from services.orders.worker import RefundWorker
 from tests.orders.builders import (
@@ -186,3 +186,50 @@ async def _work(database: Database, worker: RefundWorker) -> None:
         )
     while await worker.step():
         pass
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_order_given_back_piece_by_piece_costs_exactly_what_was_paid(
+    open_shop: OpenShop, seed: int
+) -> None:
+    """Claims and returns in pieces, some taken back and asked again: nothing is left, nothing more
+    than the price of the lines goes out."""
+    chance = random.Random(seed)
+    items = [
+        an_item(
+            id=f"item_{number}",
+            unit_price=chance.randint(1, 9999),
+            quantity=7,
+            fulfilled_quantity=7,
+            shipped_quantity=7,
+            includes_tax=chance.random() < 0.5,
+            tax_lines=[{"rate": rate, "name": "t"} for rate in chance.sample([7, 12.5, 20], 2)],
+            adjustments=[{"amount": chance.randint(0, 999)}],
+        )
+        for number in range(2)
+    ]
+    desk = await open_shop(an_order(*items, captured=200_000))
+    for number in range(200):
+        free = await desk.rows(
+            "SELECT id, quantity - returned_quantity - remedied_quantity AS units"
+            " FROM order_lines WHERE quantity > returned_quantity + remedied_quantity"
+        )
+        if not free:
+            break
+        line = chance.choice(free)
+        asked = lines(**{line["id"]: chance.randint(1, min(3, line["units"]))})
+        if chance.random() < 0.5:
+            paid_at_once = chance.random() < 0.6
+            await desk.say(a_claim(f"c{number}", lines=asked, execute_refund=paid_at_once))
+            if not paid_at_once:
+                await desk.say(a_release(f"c{number}"))
+        else:
+            await desk.say(a_return(f"r{number}", lines=asked))
+            if chance.random() < 0.3:
+                await desk.say(a_return_release(f"r{number}"))
+            else:
+                await desk.say(a_receipt(f"p{number}", return_id=f"r{number}", lines=asked))
+    async with desk.database.reading() as tx:
+        order = await queries.order_by_id(tx, order_id="order_01", customer_id=None)
+        assert await invariants.findings(tx) == []
+    assert order["refunded_total"] == sum(line["total"] for line in order["items"])

@@ -1,0 +1,290 @@
+"""Sagas in the database: rows, commands in the outbox, timers, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import BaseModel
+
+from chassis import context, db, saga_log
+from chassis.db import Database, Tx
+from chassis.inbox import Inbox
+from chassis.messaging import Delivery, Envelope, Subscription
+from chassis.sagas import DEADLINE_S, Saga, SagaTable, Step
+from chassis.testing import DatabaseUrl, MakeDatabase
+from tests.chassis.shop import SCHEMA, rows
+from tests.sagas_kit import NO, NOW
+
+
+class FillBox(BaseModel):
+    key: ClassVar[str] = "shop.box.fill"
+    box: str
+
+
+class BoxFilled(BaseModel):
+    key: ClassVar[str] = "shop.box.filled.v1"
+    box: str
+
+
+class BoxRefused(BaseModel):
+    key: ClassVar[str] = "shop.box.refused.v1"
+    code: str = "no"
+    kind: str = "not_allowed"
+    message: str = "No."
+
+
+class EmptyBox(BaseModel):
+    key: ClassVar[str] = "shop.box.empty"
+
+
+class BoxEmptied(BaseModel):
+    key: ClassVar[str] = "shop.box.emptied.v1"
+
+
+class SealBox(BaseModel):
+    key: ClassVar[str] = "shop.box.seal"
+
+
+class BoxSealed(BaseModel):
+    key: ClassVar[str] = "shop.box.sealed.v1"
+
+
+PARCEL = SagaTable(
+    kind="parcel",
+    plan=lambda _: (("fill",), ("seal",)),
+    steps=(
+        Step(
+            name="fill",
+            do=lambda facts: FillBox(box=facts["box"]),
+            done=BoxFilled,
+            refused=BoxRefused,
+            undo=lambda _: EmptyBox(),
+            undone=BoxEmptied,
+        ),
+        Step(name="seal", do=lambda _: SealBox(), done=BoxSealed, pivot=True),
+    ),
+)
+TABLES = {PARCEL.kind: PARCEL}
+
+
+@pytest.fixture
+async def database(make_database: MakeDatabase) -> Database:
+    return (await make_database(SCHEMA)).serve("shop", SCHEMA)
+
+
+async def begin(database: Database, saga_id: str = "saga_1", now: datetime = NOW) -> Saga:
+    context.begin(context.Context(correlation_id="corr", actor_kind="agent", actor_id="usr_1"))
+    async with database.transaction() as tx:
+        saga = await saga_log.begin(
+            tx, PARCEL, saga_id=saga_id, subject_id="box_1", facts={"box": "1"}, now=now
+        )
+    context.begin(context.Context())
+    return saga
+
+
+async def load(database: Database, saga_id: str = "saga_1") -> Saga:
+    async with database.reading() as tx:
+        saga = await saga_log.load(tx, saga_id)
+    assert saga is not None
+    return saga
+
+
+async def said(database: Database) -> list[Envelope]:
+    return [Envelope.from_bytes(row["payload"].encode()) for row in await rows(database, "outbox")]
+
+
+def an_inbox(database: Database, moved: list[Saga | None]) -> Inbox:
+    async def on_reply(tx: Tx, message: BaseModel) -> None:
+        moved.append(await saga_log.advance(tx, TABLES, message, now=NOW))
+
+    replies = (BoxFilled, BoxRefused, BoxEmptied, BoxSealed)
+    return Inbox("shop", database, Subscription("shop.saga.v1", dict.fromkeys(replies, on_reply)))
+
+
+def a_reply(asked: Envelope, message: BaseModel, **changes: Any) -> Delivery:
+    envelope = Envelope(
+        **{
+            "id": f"reply to {asked.id} by {message.key}",  # type: ignore[attr-defined]
+            "source": "/reclamo/other",
+            "type": f"reclamo.{message.key}",  # type: ignore[attr-defined]
+            "subject": "box/1",
+            "time": "2026-11-20T12:00:00.000+00:00",
+            "data": message.model_dump(),
+            "saga_id": asked.saga_id,
+            "causation_id": asked.id,
+            "correlation_id": asked.correlation_id,
+            **changes,
+        }
+    )
+    return Delivery(queue="shop.saga.v1", body=envelope.to_bytes())
+
+
+class TestBegin:
+    async def test_the_saga_and_its_first_command_stand_together(self, database: Database) -> None:
+        saga = await begin(database)
+        assert await load(database) == saga
+        (asked,) = await said(database)
+        assert (asked.key, asked.data) == ("shop.box.fill", {"box": "1"})
+        assert (asked.saga_id, asked.subject) == ("saga_1", "parcel/box_1")
+        assert (asked.correlation_id, asked.actor_id) == ("corr", "usr_1")
+
+    async def test_rolled_back_neither_is_there(self, database: Database) -> None:
+        with pytest.raises(KeyError):  # noqa: PT012
+            async with database.transaction() as tx:
+                await saga_log.begin(
+                    tx, PARCEL, saga_id="s", subject_id="b", facts={"box": "1"}, now=NOW
+                )
+                raise KeyError
+        assert (await rows(database, "outbox"), await rows_of_sagas(database)) == ([], [])
+
+
+async def rows_of_sagas(database: Database) -> list[db.Row]:
+    async with database.reading() as tx:
+        return await tx.fetch("SELECT id, direction, next_at FROM sagas ORDER BY id")
+
+
+class TestAdvance:
+    async def test_replies_carry_it_to_its_end(self, database: Database) -> None:
+        await begin(database)
+        moved: list[Saga | None] = []
+        inbox = an_inbox(database, moved)
+        (fill,) = await said(database)
+        await inbox.deliver(a_reply(fill, BoxFilled(box="1")))
+        _, seal = await said(database)
+        assert (seal.key, seal.causation_id) == (
+            "shop.box.seal",
+            f"reply to {fill.id} by {BoxFilled.key}",
+        )
+        await inbox.deliver(a_reply(seal, BoxSealed()))
+        saga = await load(database)
+        assert (saga.direction, saga.next_at, saga.facts["fill"]) == (
+            "finished",
+            None,
+            {"box": "1"},
+        )
+        assert [one and one.direction for one in moved] == ["forward", "finished"]
+
+    async def test_a_refusal_turns_it_back(self, database: Database) -> None:
+        await begin(database)
+        inbox = an_inbox(database, [])
+        (fill,) = await said(database)
+        await inbox.deliver(a_reply(fill, BoxRefused()))
+        saga = await load(database)
+        assert (saga.direction, saga.refusals) == ("undone", {"fill": NO})
+
+    async def test_repeats_and_strangers_move_nothing(self, database: Database) -> None:
+        await begin(database)
+        moved: list[Saga | None] = []
+        inbox = an_inbox(database, moved)
+        (fill,) = await said(database)
+        await inbox.deliver(a_reply(fill, BoxFilled(box="1")))
+        before = await load(database)
+        for changes in (
+            {"id": "same reply, another id"},
+            {"id": "a", "causation_id": "another command"},
+            {"id": "b", "causation_id": None},
+            {"id": "c", "saga_id": "another saga"},
+            {"id": "d", "saga_id": None},
+        ):
+            await inbox.deliver(a_reply(fill, BoxFilled(box="2"), **changes))
+        assert moved[1:] == [None] * 5
+        after = await load(database)
+        assert (after.version, after.facts, after.marks) == (
+            before.version,
+            before.facts,
+            before.marks,
+        )
+        assert len(await said(database)) == 2
+
+    async def test_two_replies_at_once_are_taken_one_after_the_other(
+        self, postgres_url_factory: DatabaseUrl
+    ) -> None:
+        import asyncio
+
+        database = db.connect(await postgres_url_factory(SCHEMA)).serve("shop", SCHEMA)
+        await database.open()
+        await begin(database)
+        moved: list[Saga | None] = []
+        inbox = an_inbox(database, moved)
+        (fill,) = await said(database)
+        await asyncio.gather(
+            *(inbox.deliver(a_reply(fill, BoxFilled(box="1"), id=f"m{n}")) for n in range(8))
+        )
+        assert len([one for one in moved if one]) == 1
+        assert len(await said(database)) == 2
+        await database.close()
+
+
+@asynccontextmanager
+async def expiring(database: Database, now: datetime) -> AsyncIterator[Saga | None]:
+    async with database.transaction() as tx:
+        yield await saga_log.expire(tx, TABLES, "saga_1", now=now)
+
+
+class TestTimers:
+    async def test_before_its_time_nothing_happens(self, database: Database) -> None:
+        await begin(database)
+        async with expiring(database, NOW + timedelta(seconds=29)) as moved:
+            assert moved is None
+        assert (await load(database)).tries == 0
+
+    async def test_due_it_sends_the_same_row_again(self, database: Database) -> None:
+        await begin(database)
+        async with database.transaction() as tx:
+            await tx.execute("UPDATE outbox SET sent_at = :now", now=NOW)
+        async with expiring(database, NOW + timedelta(seconds=30)) as moved:
+            assert moved is not None
+        (row,) = await rows(database, "outbox")
+        assert row["sent_at"] is None
+        assert (await load(database)).next_at == NOW + timedelta(seconds=90)
+
+    async def test_at_its_deadline_it_turns_back_and_keeps_its_thread(
+        self, database: Database
+    ) -> None:
+        await begin(database)
+        async with expiring(database, NOW + timedelta(seconds=DEADLINE_S)) as moved:
+            assert moved is not None
+            assert moved.direction == "back"
+        fill, empty = await said(database)
+        assert (empty.key, empty.saga_id) == ("shop.box.empty", "saga_1")
+        assert (empty.correlation_id, empty.actor_id) == ("corr", "usr_1")
+        await an_inbox(database, []).deliver(a_reply(empty, BoxEmptied()))
+        saga = await load(database)
+        assert (saga.direction, saga.refusals["timer"]["code"]) == ("undone", "timeout")
+        await an_inbox(database, []).deliver(a_reply(fill, BoxFilled(box="1")))
+        assert (await load(database)).direction == "undone"
+
+    async def test_a_saga_that_is_over_or_unknown_has_nothing_to_do(
+        self, database: Database
+    ) -> None:
+        async with expiring(database, NOW) as moved:
+            assert moved is None
+        await begin(database)
+        (fill,) = await said(database)
+        await an_inbox(database, []).deliver(a_reply(fill, BoxRefused()))
+        async with expiring(database, NOW + timedelta(days=30)) as moved:
+            assert moved is None
+
+    async def test_every_due_saga_is_woken_and_a_broken_one_does_not_stop_the_others(
+        self, database: Database
+    ) -> None:
+        long_ago = NOW - timedelta(days=365)
+        for number in range(5):
+            await begin(database, f"saga_{number}", long_ago + timedelta(seconds=number))
+        await begin(database, "not due", db.clock.now() + timedelta(hours=1))
+        woken: list[str] = []
+
+        async def expire_one(tx: Tx, saga_id: str, now: datetime) -> None:
+            woken.append(saga_id)
+            if saga_id == "saga_0":
+                raise ZeroDivisionError
+            await saga_log.expire(tx, TABLES, saga_id, now=now)
+
+        assert await saga_log.wake_due(database, expire_one) is False
+        assert woken == [f"saga_{number}" for number in range(5)]
+        due = {row["id"] for row in await rows_of_sagas(database) if row["next_at"] < NOW}
+        assert due == {"saga_0"}
