@@ -166,6 +166,7 @@ CREATE_USER = Shape(
         "role": OneOf(ROLES, required=True),
     }
 )
+CHANGE_USER = Shape({"password": Text(most=1024), "role": OneOf(ROLES)})
 CREATE_TOKEN = Shape({"name": _ID_NEEDED, "role": OneOf(ROLES, required=True)})
 
 CREATE_REASON = Shape(
@@ -226,7 +227,8 @@ STOCK_LOCATION = Shape(
                 }
             )
         ),
-        "address_id": _ID,
         "metadata": Object(),
     }
 )
+# What is left out stays as it is.
+CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": _ID})

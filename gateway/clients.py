@@ -74,10 +74,16 @@ class HttpTransport:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=20),
                 auto_decompress=False,
+                # A service sets no cookies; whatever did would leak from one caller to the next.
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
             async with self._session.request(
-                method, URL(self._url + path, encoded=True), headers=headers, data=body
+                method,
+                URL(self._url + path, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
             ) as answer:
                 return Reply(
                     answer.status,

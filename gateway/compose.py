@@ -29,7 +29,10 @@ RELATIONS = (
     *("fulfillments", "claims", "returns", "swaps"),
 )
 # Ours, not Medusa's: in no GET of its shapes, because callers compare whole objects.
-_OWN_LINE = frozenset({"ordered_quantity", "remedied_quantity", "delivered_at", "extra"})
+_OWN_LINE = frozenset(
+    {"ordered_quantity", "remedied_quantity", "delivered_at", "extra", "sku", "location_id"}
+)
+_OWN_VARIANT = frozenset({"tax_rate", "categories", "final_sale"})
 _OWN_CLAIM = frozenset(
     {"status", "recovery_point", "explanation", "return_id", "currency_code", "timeline"}
 )
@@ -62,12 +65,12 @@ async def orders(parts: Gate, *, who: Principal, found: list[Json]) -> None:
     ids = [each["id"] for each in found]
     if not ids:
         return
-    by_order = await asyncio.gather(
-        parts.returns.get("/returns", who=who, params={"order_id": ids, "limit": 1000}),
-        *(parts.claims.get(f"/orders/{segment(order_id)}/claims", who=who) for order_id in ids),
+    params = {"order_id": ids, "limit": 1000}
+    claims, returns = await asyncio.gather(
+        parts.claims.get("/claims", who=who, params=params),
+        parts.returns.get("/returns", who=who, params=params),
     )
-    claims = [claim for answer in by_order[1:] for claim in answer["claims"]]
-    await _join(parts, who, found, claims, by_order[0]["returns"])
+    await _join(parts, who, found, claims["claims"], returns["returns"])
 
 
 async def _join(
@@ -78,6 +81,9 @@ async def _join(
     variants = await _variants(parts, who, [*lines, *extra])
     for line in (*lines, *extra):
         line["variant"] = variants.get(line["variant_id"])
+    await _name_options(
+        parts, who, [each for claim in claims for each in claim["shipping_methods"]]
+    )
     by_line = {line["id"]: line for line in (*lines, *extra)}
     by_claim = {each["claim_order_id"]: each for each in returns if each["claim_order_id"]}
     for claim in claims:
@@ -86,6 +92,10 @@ async def _join(
         claim["return_order"] = by_claim.get(claim["id"])
     for each in found:
         each["claims"] = [claim for claim in claims if claim["order_id"] == each["id"]]
+        for claim in each["claims"]:
+            if claim["shipping_address"] is None:
+                for name in ("shipping_address", "shipping_address_id"):
+                    claim[name] = each[name]
         each["returns"] = [one for one in returns if one["order_id"] == each["id"]]
         each["swaps"] = []
 
@@ -97,7 +107,17 @@ async def _variants(parts: Gate, who: Principal, lines: Iterable[Json]) -> dict[
     answer = await parts.inventory.get(
         "/variants", who=who, params={"id": wanted, "limit": len(wanted)}
     )
-    return {variant["id"]: variant for variant in answer["variants"]}
+    return {variant["id"]: _without(variant, _OWN_VARIANT) for variant in answer["variants"]}
+
+
+async def _name_options(parts: Gate, who: Principal, methods: list[Json]) -> None:
+    """Claims know the ids of shipping options, orders knows the options."""
+    if not methods:
+        return
+    answer = await parts.orders.get("/shipping-options", who=who)
+    options = {option["id"]: option for option in answer["shipping_options"]}
+    for method in methods:
+        method["shipping_option"] = options.get(method["shipping_option_id"])
 
 
 def view(whole: Json, *, fields: str | None, expand: str | None) -> Json:
@@ -112,16 +132,33 @@ def view(whole: Json, *, fields: str | None, expand: str | None) -> Json:
     if expand is None:
         heads = set(RELATIONS) if fields is None else {name for name in chosen if name in RELATIONS}
     shown = {name: whole.get(name) for name in ("id", *chosen, *TOTALS) if name in whole}
+    tags = "claims.claim_items.tags" in (expand or "").split(",")
     for name in heads:
         if name == "returnable_items":
-            shown[name] = _returnable(whole)
+            shown[name] = [_without(line, _OWN_LINE) for line in _returnable(whole)]
+        elif name == "claims":
+            shown[name] = [_medusas_claim(claim, tags=tags) for claim in whole[name]]
         elif name in RELATIONS:
             shown[name] = _medusa_only(name, whole[name])
     if expand is not None and fields is None:
-        shown.setdefault("items", [{"refundable": line["refundable"]} for line in whole["items"]])
-        shown.setdefault("claims", [])
-        shown.setdefault("swaps", [])
+        for name, lines in _refundables(whole).items():
+            shown.setdefault(name, lines)
     return shown
+
+
+def _refundables(whole: Json) -> Json:
+    """What the default fields ``items.refundable`` and its like show, whatever is expanded."""
+
+    def of(lines: list[Json]) -> list[Json]:
+        return [{"refundable": line["refundable"]} for line in lines]
+
+    return {
+        "items": of(whole["items"]),
+        "claims": [
+            {"additional_items": of(claim["additional_items"])} for claim in whole["claims"]
+        ],
+        "swaps": [],
+    }
 
 
 def _fields(given: str | None) -> list[str]:
@@ -147,9 +184,22 @@ def _returnable(whole: Json) -> list[Json]:
 def _medusa_only(name: str, value: Any) -> Any:
     if name == "items":
         return [_without(line, _OWN_LINE) for line in value]
-    if name == "claims":
-        return [_without(claim, _OWN_CLAIM) for claim in value]
+    if name == "refunds":  # the ledger tells what a refund was for
+        return [{**refund, "metadata": None} for refund in value]
     return value
+
+
+def _medusas_claim(claim: Json, *, tags: bool) -> Json:
+    """A claim as a GET shows it: tags of its items only for who asks for them."""
+    hidden = frozenset() if tags else frozenset({"tags"})
+    return _without(claim, _OWN_CLAIM) | {
+        "additional_items": [_without(line, _OWN_LINE) for line in claim["additional_items"]],
+        "claim_items": [
+            _without(item, hidden)
+            | {"item": _without(item["item"], _OWN_LINE) if item["item"] else None}
+            for item in claim["claim_items"]
+        ],
+    }
 
 
 def _without(record: Json, names: frozenset[str]) -> Json:

@@ -110,23 +110,30 @@ async def recognize(request: Request, parts: Gate) -> Caller | None:
     cookie = request.cookies.get(SECURE_COOKIE) or request.cookies.get(COOKIE)
     if cookie:
         caller = await parts.identity.by_session(cookie)
-        _refuse_forgery(request)
+        if request.method not in _SAFE:
+            _refuse_forgery(request, parts.settings)
         return caller
     return None
 
 
-def _refuse_forgery(request: Request) -> None:
-    """A browser sends the cookie on its own, so a change must visibly come from our own pages."""
-    if request.method in _SAFE:
+def refuse_elsewhere(request: Request, settings: GatewaySettings) -> None:
+    """Raises Forbidden when a browser says that another site's page sends this."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin in settings.origins:
         return
     site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    own = request.headers.get("host", "")
-    content_type = request.headers.get("content-type", "").split(";")[0].strip()
-    foreign_site = site is not None and site not in ("same-origin", "none")
-    foreign_origin = origin is not None and urlsplit(origin).netloc != own
-    if foreign_site or foreign_origin or (site is None and origin is None):
+    own = {request.headers.get("host", ""), urlsplit(settings.public_url).netloc}
+    foreign_origin = origin is not None and urlsplit(origin).netloc not in own - {""}
+    if foreign_origin or (site is not None and site not in ("same-origin", "none")):
         raise Forbidden("cross_site", "The request comes from another site.")
+
+
+def _refuse_forgery(request: Request, settings: GatewaySettings) -> None:
+    """A browser sends the cookie on its own, so a change must visibly come from our own pages."""
+    refuse_elsewhere(request, settings)
+    if "origin" not in request.headers and "sec-fetch-site" not in request.headers:
+        raise Forbidden("cross_site", "The request does not say which site it comes from.")
+    content_type = request.headers.get("content-type", "").split(";")[0].strip()
     if content_type and content_type != "application/json":
         raise Forbidden("cross_site", "Send JSON.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from argon2.exceptions import Argon2Error
 from chassis import auth, clock
 from chassis.auth import Principal, Unauthorized
 from chassis.db import Database, DuplicateRow, Row
-from chassis.errors import Invalid
+from chassis.errors import Invalid, NotFound
 from chassis.values import new_id, random_token
 from gateway import store
 
@@ -40,6 +41,8 @@ testtest reclamo1
 _COMMON = frozenset(_COMMON_WORDS.split())
 # 19 MiB and two passes: OWASP's setting for servers that have other things to do as well.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+# Two at a time: a crowd of guesses waits here, not in our memory and not on every core.
+_threads = ThreadPoolExecutor(2, thread_name_prefix="password")
 _NOBODY = _hasher.hash("a user who does not exist costs as much as one who does")
 
 
@@ -74,7 +77,7 @@ async def hash_password(password: str) -> str:
         )
     if password.lower() in _COMMON:
         raise Invalid("password_common", "password is one of the most common ones: choose another")
-    return await asyncio.to_thread(_hasher.hash, password)
+    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, password)
 
 
 async def password_fits(password_hash: str | None, password: str) -> bool:
@@ -86,30 +89,36 @@ async def password_fits(password_hash: str | None, password: str) -> bool:
         except Argon2Error:
             return False
 
-    return await asyncio.to_thread(verify)
+    return await asyncio.get_running_loop().run_in_executor(_threads, verify)
 
 
 class Throttle:
     """Counts wrong passwords per account and address, in memory."""
 
     def __init__(self) -> None:
-        self._wrong: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._tries: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
 
-    def check(self, account: str, address: str) -> None:
-        """Raises TooManyTries when the account had too many within a minute."""
-        wrong = self._wrong.get((account, address), deque())
+    def begin(self, account: str, address: str) -> None:
+        """A password is about to be checked; raises TooManyTries after too many in a minute.
+
+        It counts at once, as if it were wrong: else a burst of guesses would outrun the count.
+        """
+        tries = self._tries.setdefault((account, address), deque())
+        self._tries.move_to_end((account, address))
         now = clock.monotonic_s()
-        while wrong and now - wrong[0] > 60:
-            wrong.popleft()
-        if len(wrong) >= TRIES_PER_MINUTE:
-            raise TooManyTries(max(1, int(60 - (now - wrong[0])) + 1))
+        while tries and now - tries[0] > 60:
+            tries.popleft()
+        if len(tries) >= TRIES_PER_MINUTE:
+            raise TooManyTries(max(1, int(60 - (now - tries[0])) + 1))
+        tries.append(now)
+        while len(self._tries) > 10_000:
+            self._tries.popitem(last=False)
 
-    def wrong(self, account: str, address: str) -> None:
-        """A wrong password was given."""
-        self._wrong.setdefault((account, address), deque()).append(clock.monotonic_s())
-        self._wrong.move_to_end((account, address))
-        while len(self._wrong) > 10_000:
-            self._wrong.popitem(last=False)
+    def right(self, account: str, address: str) -> None:
+        """The newest try had the right password: it does not count."""
+        tries = self._tries.get((account, address))
+        if tries:
+            tries.pop()
 
 
 class Identity:
@@ -185,6 +194,9 @@ class Identity:
         if now - row["last_seen_at"] > timedelta(minutes=1):
             async with self._database.transaction() as tx:
                 await store.session_seen(tx, token_hash=hashed, now=now)
+        if row["customer_id"]:
+            who = Principal(row["customer_id"], "customer", row["customer_id"])
+            return Caller(who, "cookie")
         return await self._user(row["user_id"], "cookie")
 
     async def _user(self, user_id: str, via: str) -> Caller:
@@ -227,10 +239,10 @@ class Identity:
         return str(login["customer_id"])
 
     async def _check(self, row: Row | None, email: str, password: str, address: str) -> None:
-        self._throttle.check(email.lower(), address)
+        self._throttle.begin(email.lower(), address)
         if not await password_fits(row["password_hash"] if row else None, password):
-            self._throttle.wrong(email.lower(), address)
             raise Unauthorized("wrong e-mail or password")
+        self._throttle.right(email.lower(), address)
 
     def access_token(self, subject: str, *, customer_id: str | None = None) -> str:
         """A JWT of 15 minutes."""
@@ -247,11 +259,17 @@ class Identity:
             claims["customer_id"] = customer_id
         return jwt.encode(claims, self._access_key, algorithm="EdDSA", headers={"typ": TOKEN_KIND})
 
-    async def open_session(self, user_id: str) -> str:
+    async def open_session(self, user_id: str, *, customer_id: str | None = None) -> str:
         """A new session's cookie value: 256 random bits."""
         cookie = random_token(32)
         async with self._database.transaction() as tx:
-            await store.add_session(tx, token_hash=digest(cookie), user_id=user_id, now=clock.now())
+            await store.add_session(
+                tx,
+                token_hash=digest(cookie),
+                user_id=user_id,
+                customer_id=customer_id,
+                now=clock.now(),
+            )
         return cookie
 
     async def close_session(self, cookie: str) -> None:
@@ -276,6 +294,27 @@ class Identity:
                 now=now,
             )
         return {**user, "created_at": now}
+
+    async def change_user(self, user_id: str, *, role: str | None, password: str | None) -> Row:
+        """Change what is given. A new password ends the sessions; raises NotFound, Invalid."""
+        hashed = None if password is None else await hash_password(password)
+        async with self._database.transaction() as tx:
+            user = await store.change_user(tx, user_id=user_id, role=role, password_hash=hashed)
+            if user is None:
+                raise _no_user(user_id)
+            if hashed:
+                await store.end_sessions(tx, user_id=user_id)
+        self.forget()
+        return user
+
+    async def remove_user(self, user_id: str) -> None:
+        """The user is gone, with sessions and API tokens; raises NotFound."""
+        async with self._database.transaction() as tx:
+            if not await store.remove_user(tx, user_id=user_id):
+                raise _no_user(user_id)
+            await store.end_sessions(tx, user_id=user_id)
+            await store.revoke_tokens(tx, user_id=user_id, now=clock.now())
+        self.forget()
 
     async def set_customer_password(self, *, customer_id: str, email: str, password: str) -> bool:
         """Give a customer a login; False when it already is exactly that."""
@@ -315,6 +354,10 @@ class Identity:
         return {key: value for key, value in row.items() if key != "token_hash"}, secret
 
 
+def _no_user(user_id: str) -> NotFound:
+    return NotFound("user_not_found", f"User with id: {user_id} was not found")
+
+
 def _alive(session: Row, now: datetime) -> bool:
     idle = now - session["last_seen_at"] <= SESSION_IDLE
-    return idle and now - session["created_at"] <= SESSION_LIFE
+    return bool(idle and now - session["created_at"] <= SESSION_LIFE)

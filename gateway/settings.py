@@ -25,6 +25,9 @@ class GatewaySettings(Settings):
     store_returns: Literal["verified", "open"] = Field(
         "verified", description="open: anyone who knows an order's id may return, as in Medusa"
     )
+    public_url: str = Field(
+        "", description="where browsers reach the gateway; https:// makes the cookies Secure"
+    )
     allowed_origins: str = Field("", description="exact origins for CORS, separated by commas")
     requests_per_minute: int = Field(600, description="per person and address")
     token_requests_per_minute: int = Field(

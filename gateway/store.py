@@ -48,6 +48,8 @@ SESSIONS = sa.Table(
     METADATA,
     sa.Column("token_hash", sa.Text, primary_key=True),
     sa.Column("user_id", sa.Text, nullable=False),
+    # Set for a customer's session; then ``user_id`` is the same.
+    sa.Column("customer_id", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("last_seen_at", Instant, nullable=False),
 )
@@ -93,6 +95,25 @@ async def user_by_id(tx: Tx, *, user_id: str) -> Row | None:
 async def users(tx: Tx) -> list[Row]:
     """Everybody, without secrets."""
     return await tx.fetch("SELECT id, email, role, created_at FROM users ORDER BY created_at, id")
+
+
+async def change_user(
+    tx: Tx, *, user_id: str, role: str | None, password_hash: str | None
+) -> Row | None:
+    """Change what is not None; the user without secrets, None if there is none."""
+    return await tx.fetch_one(
+        "UPDATE users SET role = COALESCE(CAST(:role AS TEXT), role),"
+        " password_hash = COALESCE(CAST(:password_hash AS TEXT), password_hash)"
+        " WHERE id = :id RETURNING id, email, role, created_at",
+        id=user_id,
+        role=role,
+        password_hash=password_hash,
+    )
+
+
+async def remove_user(tx: Tx, *, user_id: str) -> bool:
+    """Forget a user; False if there is none."""
+    return bool(await tx.execute("DELETE FROM users WHERE id = :id", id=user_id))
 
 
 async def set_customer_login(
@@ -160,6 +181,15 @@ async def revoke_token(tx: Tx, *, token_id: str, now: datetime) -> bool:
     )
 
 
+async def revoke_tokens(tx: Tx, *, user_id: str, now: datetime) -> None:
+    """End every token that somebody holds."""
+    await tx.execute(
+        "UPDATE api_tokens SET revoked_at = :now WHERE user_id = :user_id AND revoked_at IS NULL",
+        user_id=user_id,
+        now=now,
+    )
+
+
 async def token_used(tx: Tx, *, token_id: str, now: datetime) -> None:
     """Remember when it was last used."""
     await tx.execute(
@@ -167,16 +197,24 @@ async def token_used(tx: Tx, *, token_id: str, now: datetime) -> None:
     )
 
 
-async def add_session(tx: Tx, *, token_hash: str, user_id: str, now: datetime) -> None:
+async def add_session(
+    tx: Tx, *, token_hash: str, user_id: str, customer_id: str | None, now: datetime
+) -> None:
     """A new session."""
-    row = {"token_hash": token_hash, "user_id": user_id, "created_at": now, "last_seen_at": now}
+    row = {
+        "token_hash": token_hash,
+        "user_id": user_id,
+        "customer_id": customer_id,
+        "created_at": now,
+        "last_seen_at": now,
+    }
     await tx.insert(SESSIONS, [row])
 
 
 async def session_by_hash(tx: Tx, *, token_hash: str) -> Row | None:
-    """user_id, created_at, last_seen_at."""
+    """user_id, customer_id, created_at, last_seen_at."""
     return await tx.fetch_one(
-        "SELECT user_id, created_at, last_seen_at FROM sessions WHERE token_hash = :hash",
+        "SELECT user_id, customer_id, created_at, last_seen_at FROM sessions WHERE token_hash = :hash",
         hash=token_hash,
     )
 
@@ -193,6 +231,11 @@ async def session_seen(tx: Tx, *, token_hash: str, now: datetime) -> None:
 async def end_session(tx: Tx, *, token_hash: str) -> None:
     """Kill it on the server."""
     await tx.execute("DELETE FROM sessions WHERE token_hash = :hash", hash=token_hash)
+
+
+async def end_sessions(tx: Tx, *, user_id: str) -> None:
+    """Kill all sessions of somebody."""
+    await tx.execute("DELETE FROM sessions WHERE user_id = :user_id", user_id=user_id)
 
 
 async def answer(tx: Tx, *, principal: str, key: str) -> Row | None:

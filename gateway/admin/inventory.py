@@ -101,6 +101,14 @@ async def list_variants(request: Request, parts: Parts, who: Who) -> Response:
     return await _list(request, parts, who, "/variants", _VARIANT_FILTERS)
 
 
+@router.get("/admin/variants/{variant_id}/inventory")
+async def get_variant_inventory(
+    request: Request, variant_id: str, parts: Parts, who: Who
+) -> Response:
+    """The items of a variant and what each sales channel can sell: {variant}."""
+    return await _read(request, parts, who, f"/variants/{segment(variant_id)}/inventory")
+
+
 @router.get("/admin/inventory-items")
 async def list_items(request: Request, parts: Parts, who: Who) -> Response:
     """A page of inventory items with their levels: {inventory_items, count, offset, limit}."""
@@ -175,6 +183,25 @@ async def list_locations(request: Request, parts: Parts, who: Who) -> Response:
 async def get_location(request: Request, location_id: str, parts: Parts, who: Who) -> Response:
     """One stock location: {stock_location}."""
     return await _read(request, parts, who, f"/stock-locations/{segment(location_id)}")
+
+
+@router.post("/admin/stock-locations")
+async def create_location(request: Request, parts: Parts, who: Who) -> Response:
+    """Open a location: {stock_location}."""
+    return await _change(request, parts, who, "/stock-locations", bodies.STOCK_LOCATION)
+
+
+@router.post("/admin/stock-locations/{location_id}")
+async def update_location(request: Request, location_id: str, parts: Parts, who: Who) -> Response:
+    """Change a location: {stock_location}."""
+    path = f"/stock-locations/{segment(location_id)}"
+    return await _change(request, parts, who, path, bodies.CHANGE_LOCATION)
+
+
+@router.delete("/admin/stock-locations/{location_id}")
+async def delete_location(request: Request, location_id: str, parts: Parts, who: Who) -> Response:
+    """Close a location with its levels and reservations: {id, object, deleted}."""
+    return await _change(request, parts, who, f"/stock-locations/{segment(location_id)}", None)
 
 
 @router.get("/admin/reservations")

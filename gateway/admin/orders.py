@@ -66,6 +66,28 @@ def _filters(query: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+@router.get("/admin/regions")
+async def list_regions(parts: Parts, who: Who) -> Response:
+    """Every region: {regions, count, offset, limit}."""
+    regions = (await parts.orders.get("/regions", who=who))["regions"]
+    return _whole_list("regions", regions)
+
+
+@router.get("/admin/shipping-options")
+async def list_shipping_options(request: Request, parts: Parts, who: Who) -> Response:
+    """Shipping options, of a region or a direction if asked: {shipping_options, count, ...}."""
+    query = wire.query(request)
+    wire.reject_unknown(query, {"region_id", "is_return", "expand", "fields"})
+    params = {name: query.get(name) for name in ("region_id", "is_return")}
+    options = await parts.orders.get("/shipping-options", who=who, params=params)
+    return _whole_list("shipping_options", options["shipping_options"])
+
+
+def _whole_list(name: str, records: list[Any]) -> Response:
+    count = len(records)
+    return json_response({name: records, "count": count, "offset": 0, "limit": count})
+
+
 @router.get("/admin/orders/{order_id}")
 async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
     """One order: {order}, with the asked fields and relations and always the totals."""
@@ -93,9 +115,9 @@ async def refund_order(request: Request, order_id: str, parts: Parts, who: Who) 
     """Refund by hand: {order}."""
     body = await wire.body(request)
     tried = answers.attempt(request, body)
-    given = check(bodies.REFUND_ORDER, body)
 
     async def work() -> Any:
+        given = check(bodies.REFUND_ORDER, body)
         await parts.orders.send(
             "POST",
             f"/orders/{segment(order_id)}/refunds",
@@ -121,9 +143,15 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
             facts = await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
             names = ("region_id", "sales_channel_id", "currency_code")
             claim["order"] = {name: facts[name] for name in names}
-        await parts.claims.send(
-            "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
-        )
+        try:
+            await parts.claims.send(
+                "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
+            )
+        except Invalid as error:
+            if not error.facts.get("settled"):
+                # Medusa looks for the order first; what is wrong with a claim on nothing is moot.
+                await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
+            raise
         return await _whole(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from chassis import clock
+from chassis.auth import Principal
 from chassis.db import DuplicateRow
 from chassis.errors import Duplicate, NotFound
 from chassis.http import json_response
 from gateway import bodies, store, wire
 from gateway.clients import segment
-from gateway.gate import COOKIE, SECURE_COOKIE, Parts, Who
+from gateway.gate import COOKIE, SECURE_COOKIE, Gate, Parts, Who, refuse_elsewhere
 from gateway.identity import SESSION_LIFE
+from gateway.settings import GatewaySettings
 from gateway.shapes import check
 
 router = APIRouter()
@@ -21,14 +23,11 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-@router.post("/admin/auth")
-async def sign_in(request: Request, parts: Parts, who: Who) -> Response:
-    """Sign in with a cookie session: {user}."""
-    given = check(bodies.LOGIN, await wire.body(request))
-    user = await parts.identity.sign_in(**given, address=_address(request))
-    cookie = await parts.identity.open_session(user["id"])
-    response = json_response({"user": _shown(user)})
-    secure = request.url.scheme == "https"
+def _with_session(
+    request: Request, settings: GatewaySettings, response: Response, cookie: str
+) -> Response:
+    """The answer with the session's cookie: bound to the host and Secure wherever there is TLS."""
+    secure = request.url.scheme == "https" or settings.public_url.startswith("https://")
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         cookie,
@@ -39,6 +38,26 @@ async def sign_in(request: Request, parts: Parts, who: Who) -> Response:
         samesite="lax",
     )
     return response
+
+
+async def _end_session(request: Request, parts: Gate) -> Response:
+    response = Response("OK", media_type="text/plain")
+    for name in (SECURE_COOKIE, COOKIE):
+        cookie = request.cookies.get(name)
+        if cookie:
+            await parts.identity.close_session(cookie)
+            response.delete_cookie(name, path="/", secure=name == SECURE_COOKIE, httponly=True)
+    return response
+
+
+@router.post("/admin/auth")
+async def sign_in(request: Request, parts: Parts, who: Who) -> Response:
+    """Sign in with a cookie session: {user}."""
+    refuse_elsewhere(request, parts.settings)
+    given = check(bodies.LOGIN, await wire.body(request))
+    user = await parts.identity.sign_in(**given, address=_address(request))
+    cookie = await parts.identity.open_session(user["id"])
+    return _with_session(request, parts.settings, json_response({"user": _shown(user)}), cookie)
 
 
 @router.get("/admin/auth")
@@ -54,13 +73,7 @@ async def whoami(parts: Parts, who: Who) -> Response:
 @router.delete("/admin/auth")
 async def sign_out(request: Request, parts: Parts, who: Who) -> Response:
     """End the session, here and on the server."""
-    response = Response("OK", media_type="text/plain")
-    for name in (SECURE_COOKIE, COOKIE):
-        cookie = request.cookies.get(name)
-        if cookie:
-            await parts.identity.close_session(cookie)
-            response.delete_cookie(name, path="/")
-    return response
+    return await _end_session(request, parts)
 
 
 @router.post("/admin/auth/token")
@@ -80,6 +93,30 @@ async def get_customer_token(request: Request, parts: Parts, who: Who) -> Respon
     return json_response({"access_token": token})
 
 
+@router.post("/store/auth")
+async def sign_customer_in(request: Request, parts: Parts, who: Who) -> Response:
+    """Sign a customer in with a cookie session: {customer}."""
+    refuse_elsewhere(request, parts.settings)
+    given = check(bodies.LOGIN, await wire.body(request))
+    customer_id = await parts.identity.sign_in_customer(**given, address=_address(request))
+    own = Principal(customer_id, "customer", customer_id)
+    shown = await parts.orders.get(f"/customers/{segment(customer_id)}", who=own)
+    cookie = await parts.identity.open_session(customer_id, customer_id=customer_id)
+    return _with_session(request, parts.settings, json_response(shown), cookie)
+
+
+@router.get("/store/auth")
+async def which_customer(parts: Parts, who: Who) -> Response:
+    """Which customer is signed in: {customer}."""
+    return json_response(await parts.orders.get(f"/customers/{segment(who.id)}", who=who))
+
+
+@router.delete("/store/auth")
+async def sign_customer_out(request: Request, parts: Parts, who: Who) -> Response:
+    """End the session, here and on the server."""
+    return await _end_session(request, parts)
+
+
 @router.get("/admin/users")
 async def list_users(parts: Parts, who: Who) -> Response:
     """Everybody who works here: {users}."""
@@ -97,6 +134,31 @@ async def create_user(request: Request, parts: Parts, who: Who) -> Response:
         message = f"User with email {given['email']} already exists."
         raise Duplicate("email_taken", message) from None
     return json_response({"user": _shown(user)})
+
+
+@router.get("/admin/users/{user_id}")
+async def get_user(user_id: str, parts: Parts, who: Who) -> Response:
+    """One user: {user}."""
+    async with parts.database.reading() as tx:
+        user = await store.user_by_id(tx, user_id=user_id)
+    if user is None:
+        raise NotFound("user_not_found", f"User with id: {user_id} was not found")
+    return json_response({"user": _shown(user)})
+
+
+@router.post("/admin/users/{user_id}")
+async def change_user(request: Request, user_id: str, parts: Parts, who: Who) -> Response:
+    """Another role, a new password: {user}. Effective at once, everywhere within seconds."""
+    given = check(bodies.CHANGE_USER, await wire.body(request))
+    user = await parts.identity.change_user(user_id, **given)
+    return json_response({"user": _shown(user)})
+
+
+@router.delete("/admin/users/{user_id}")
+async def remove_user(user_id: str, parts: Parts, who: Who) -> Response:
+    """A user leaves: {id, object, deleted}. Sessions and API tokens end with them."""
+    await parts.identity.remove_user(user_id)
+    return json_response({"id": user_id, "object": "user", "deleted": True})
 
 
 @router.get("/admin/tokens")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
 
@@ -85,16 +85,16 @@ async def cancel_claim(
 async def list_claims(
     db: Db,
     who: Who,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0)] = 0,
-    order_id: str | None = None,
+    order_id: Annotated[list[str] | None, Query(max_length=1000)] = None,
     type: str | None = None,
     status: str | None = None,
     payment_status: str | None = None,
 ) -> Response:
-    """A page of claims, newest first: {claims, count, offset, limit}."""
+    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat."""
     _may_read(who)
-    given = {
+    given: dict[str, Any] = {
         "order_id": order_id,
         "type": type,
         "status": status,

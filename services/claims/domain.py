@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 from chassis.errors import Conflict, Invalid, NotAllowed, NotFound
+from chassis.values import round_half_up
 
 TYPES = ("refund", "replace")
 REASONS = ("missing_item", "wrong_item", "production_failure", "other")
@@ -188,6 +190,26 @@ def claimed_units(*, items: Iterable[ClaimItem]) -> list[tuple[str, int]]:
     for item in items:
         units[item.line_id] = units.get(item.line_id, 0) + item.quantity
     return sorted(units.items())
+
+
+def line_totals(*, unit_price: int, quantity: int, rates: Iterable[float]) -> dict[str, int]:
+    """Medusa's computed figures of a line that is sent out: no discount, each tax rounded by itself.
+
+    ``rates`` are percent; everything else is minor units.
+    """
+    subtotal = unit_price * quantity
+    tax = 0
+    for rate in rates:
+        exact = Fraction(str(rate)) * subtotal / 100
+        tax += round_half_up(exact.numerator, exact.denominator)
+    return {
+        "subtotal": subtotal,
+        "discount_total": 0,
+        "tax_total": tax,
+        "total": subtotal + tax,
+        "original_total": subtotal + tax,
+        "original_tax_total": tax,
+    }
 
 
 def follow(*, claim: Claim, progress: Progress) -> Change:

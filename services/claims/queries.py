@@ -8,12 +8,14 @@ from chassis.db import Row, Tx
 from chassis.errors import Refusal
 from chassis.http import rebuilt
 from chassis.saga_log import load
+from chassis.values import derived_id
+from services.claims import domain
 from services.claims.saga import refusal_to_tell
 
 # A claim that was never agreed to shows on no public read, only in the operator's saga view.
 _VISIBLE = "recovery_point <> 'started' AND status <> 'refused'"
 _FILTERS = {
-    "order_id": "order_id = :order_id",
+    "order_id": "order_id IN :order_id",
     "type": "type = :type",
     "status": "status = :status",
     "payment_status": "payment_status = :payment_status",
@@ -64,7 +66,7 @@ async def claims_of_order(tx: Tx, *, order_id: str) -> list[Row]:
 
 
 async def list_claims(
-    tx: Tx, *, filters: dict[str, str], limit: int, offset: int
+    tx: Tx, *, filters: dict[str, Any], limit: int, offset: int
 ) -> tuple[list[Row], int]:
     """A page of visible claims, newest first, and how many there are in all."""
     conditions = [_VISIBLE, *(_FILTERS[name] for name in filters)]
@@ -92,17 +94,7 @@ async def _complete(tx: Tx, rows: list[Row]) -> list[Row]:
 
 
 def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
-    methods = [
-        {
-            "id": method.get("id"),
-            "shipping_option_id": method.get("option_id"),
-            "claim_order_id": row["id"],
-            "price": method.get("price"),
-            "data": method.get("data") or {},
-            "tax_lines": [],
-        }
-        for method in row["shipping_methods"]
-    ]
+    own_address = row["shipping_address"] is not None
     return {
         "id": row["id"],
         "type": row["type"],
@@ -111,8 +103,10 @@ def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
         "fulfillment_status": row["fulfillment_status"],
         "order_id": row["order_id"],
         "return_id": row["return_id"],
-        "shipping_address_id": None,
-        "shipping_address": row["shipping_address"],
+        "shipping_address_id": f"addr_{row['id']}" if own_address else None,
+        "shipping_address": (
+            {"id": f"addr_{row['id']}", **row["shipping_address"]} if own_address else None
+        ),
         "refund_amount": row["refund_amount"],
         "currency_code": row["currency_code"],
         "explanation": row["explanation"],
@@ -126,8 +120,26 @@ def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
         "deleted_at": None,
         "claim_items": [_item(item) for item in items if item["claim_id"] == row["id"]],
         "additional_items": [_line(line) for line in lines if line["claim_id"] == row["id"]],
-        "shipping_methods": methods,
+        "shipping_methods": [
+            _method(row["id"], number, method)
+            for number, method in enumerate(row["shipping_methods"], 1)
+        ],
         "fulfillments": [],
+    }
+
+
+def _method(claim_id: str, number: int, given: Row) -> Row:
+    return {
+        "id": given.get("id") or derived_id("sm", claim_id, str(number)),
+        "shipping_option_id": given.get("option_id"),
+        "order_id": None,
+        "claim_order_id": claim_id,
+        "swap_id": None,
+        "return_id": None,
+        "cart_id": None,
+        "price": given.get("price") or 0,
+        "data": given.get("data") or {},
+        "tax_lines": [],
     }
 
 
@@ -141,29 +153,59 @@ def _item(row: Row) -> Row:
         "note": row["note"],
         "quantity": row["quantity"],
         "metadata": None,
-        "tags": row["tags"],
+        # A tag is shared by its value: the same word has the same id on every claim.
+        "tags": [{"id": derived_id("ctag", tag), "value": tag} for tag in row["tags"]],
         "images": [
-            {"id": f"{row['id']}_{number}", "claim_item_id": row["id"], "url": url}
+            {
+                "id": derived_id("cimg", row["id"], str(number)),
+                "claim_item_id": row["id"],
+                "url": url,
+                "metadata": None,
+            }
             for number, url in enumerate(row["images"], 1)
         ],
     }
 
 
 def _line(row: Row) -> Row:
+    """A full line item; ``sku`` and ``location_id`` are ours."""
+    totals = domain.line_totals(
+        unit_price=row["unit_price"] or 0,
+        quantity=row["quantity"],
+        rates=[tax["rate"] for tax in row["tax_lines"] or ()],
+    )
     return {
         "id": row["line_id"],
+        "order_id": None,
         "claim_order_id": row["claim_id"],
+        "swap_id": None,
+        "cart_id": None,
         "variant_id": row["variant_id"],
         "title": row["title"],
         "description": row["description"],
-        "sku": row["sku"],
+        "thumbnail": None,
+        "is_return": False,
+        "is_giftcard": False,
+        "should_merge": True,
+        "allow_discounts": True,
+        "has_shipping": None,
         "unit_price": row["unit_price"],
         "quantity": row["quantity"],
         "fulfilled_quantity": 0,
         "shipped_quantity": 0,
         "returned_quantity": 0,
-        "tax_lines": row["tax_lines"],
+        "metadata": None,
+        "original_item_id": None,
+        "order_edit_id": None,
+        "includes_tax": False,
+        "tax_lines": [
+            {"id": derived_id("litl", row["line_id"], str(n)), "item_id": row["line_id"], **tax}
+            for n, tax in enumerate(row["tax_lines"] or ())
+        ],
         "adjustments": [],
+        **totals,
+        "refundable": totals["total"],
+        "sku": row["sku"],
         "location_id": row["location_id"],
     }
 

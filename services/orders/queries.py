@@ -255,10 +255,8 @@ def _item(line: Row, whole: PricedLine) -> Row:
         "original_item_id": None,
         "order_edit_id": None,
         "includes_tax": line["includes_tax"],
-        "tax_lines": [_tax_line(line["id"], tax) for tax in line["tax_lines"] or ()],
-        "adjustments": [
-            {**adjustment, "item_id": line["id"]} for adjustment in line["adjustments"] or ()
-        ],
+        "tax_lines": _numbered("litl", "item_id", line["id"], line["tax_lines"]),
+        "adjustments": _numbered("lia", "item_id", line["id"], line["adjustments"]),
         **asdict(refunds.line_totals(line=whole)),
         "refundable": whole.paid.amount - line["returned_amount"],
         "ordered_quantity": line["quantity"],
@@ -268,12 +266,16 @@ def _item(line: Row, whole: PricedLine) -> Row:
     }
 
 
-def _tax_line(item_id: str, tax: Row) -> Row:
-    return {**tax, "item_id": item_id}
+def _numbered(prefix: str, parent: str, parent_id: str, parts: list[Row] | None) -> list[Row]:
+    """Parts of a line or method that has no table of its own; a part without an id gets one."""
+    return [
+        {**part, "id": part.get("id") or f"{prefix}_{parent_id}_{number}", parent: parent_id}
+        for number, part in enumerate(parts or (), 1)
+    ]
 
 
 def _shipping_method(row: Row, method: Row) -> Row:
-    tax_lines = [{**tax, "shipping_method_id": method["id"]} for tax in method["tax_lines"] or ()]
+    tax_lines = _numbered("smtl", "shipping_method_id", method["id"], method["tax_lines"])
     return {
         **method,
         "tax_lines": tax_lines,

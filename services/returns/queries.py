@@ -11,6 +11,7 @@ from typing import Any
 
 from chassis.db import Row, Tx
 from chassis.errors import Refusal, refusal
+from chassis.values import derived_id
 from services.returns import domain
 from services.returns.domain import State
 
@@ -199,6 +200,11 @@ def _shipping_method(return_id: str, quote: dict[str, Any]) -> dict[str, Any]:
     if quote["option_id"]:
         option = {"id": quote["option_id"], "name": quote["name"], "is_return": True}
     return {
+        "id": derived_id("sm", return_id),
+        "order_id": None,
+        "claim_order_id": None,
+        "swap_id": None,
+        "cart_id": None,
         "return_id": return_id,
         "shipping_option_id": quote["option_id"],
         "price": quote["price"],

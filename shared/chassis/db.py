@@ -229,13 +229,13 @@ class Database(ABC):
     ) -> T | None:
         """Wait until ``probe`` finds something, at most ``bound_s`` seconds; None if it never did.
 
-        Woken by ``tx.wake(key)``; looks by itself every 25 to 200 ms in case that another process
+        Woken by ``tx.wake(key)``; looks by itself every 5 to 200 ms in case that another process
         did the work. Holds no connection while it waits.
         """
         event = asyncio.Event()
         self._waiting.setdefault(key, set()).add(event)
         deadline = clock.monotonic_s() + bound_s
-        pause_s = 0.025
+        pause_s = 0.005
         try:
             while True:
                 try:

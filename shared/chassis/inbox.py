@@ -22,6 +22,7 @@ from chassis.db import Database, Instant, Transient, Tx
 from chassis.errors import Unavailable
 from chassis.failpoints import failpoint
 from chassis.messaging import Delivery, Envelope, Malformed, Subscription
+from chassis.observability import MESSAGES
 from chassis.values import jitter
 
 log = structlog.get_logger(__name__)
@@ -159,6 +160,7 @@ class Inbox:
             if not await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True):
                 return
             await self._run_handler(tx, envelope)
+        MESSAGES.labels(self._service, "handled", envelope.key).inc()
         await failpoint(f"{self._service}.{envelope.key}.k4")
 
     async def _run_handler(self, tx: Tx, envelope: Envelope) -> None:
@@ -180,6 +182,7 @@ class Inbox:
     async def _park(
         self, envelope: Envelope, body: bytes, error: str, *, dead: bool = False
     ) -> None:
+        MESSAGES.labels(self._service, "dead" if dead else "parked", envelope.key).inc()
         log.warning("parked", queue=self._queue, type=envelope.type, id=envelope.id, error=error)
         now = clock.now()
         row = {
@@ -198,6 +201,7 @@ class Inbox:
             await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True)
 
     async def _bury_unreadable(self, delivery: Delivery, error: str) -> None:
+        MESSAGES.labels(self._service, "dead", "unreadable").inc()
         log.error("unreadable_message", queue=self._queue, error=error)
         row = {
             "consumer": self._queue,

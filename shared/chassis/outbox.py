@@ -27,6 +27,7 @@ from chassis.messaging import (
     Unroutable,
     exchange_of,
 )
+from chassis.observability import MESSAGES
 from chassis.values import uuid7
 
 log = structlog.get_logger(__name__)
@@ -231,6 +232,7 @@ class Relay:
                 log.exception("publish_failed", id=row["id"], type=row["type"])
                 return sent, None
             sent.append(row["seq"])
+            MESSAGES.labels(self._service, "sent", row["routing_key"]).inc()
         return sent, None
 
     async def _note_unroutable(self, session: Session, row: Row) -> None:

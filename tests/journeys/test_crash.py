@@ -66,6 +66,7 @@ async def shop() -> AsyncIterator[Shop]:
         yield running
     finally:
         await running.close()
+        os.system(f'mkdir -p /tmp/crashlogs; cp {folder}/*.log /tmp/crashlogs')
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -86,10 +87,14 @@ async def test_nothing_is_lost_or_doubled_when(shop: Shop, kill: Kill) -> None:
     begun = clock.monotonic_s()
     async with shop.load() as load:
         await load.answered(4)
+        print(f"four {clock.monotonic_s() - begun:.1f}")
         await shop.arm(kill.service, f"{kill.point}@{PASSAGE}:kill")
+        print(f"armed {clock.monotonic_s() - begun:.1f}")
         starts = shop.system.processes[kill.service].starts
         await shop.died(kill.service, starts)
+        print(f"died {clock.monotonic_s() - begun:.1f}")
         await load.answered(load.calls_answered + CALLS_AFTER)
+        print(f"more {clock.monotonic_s() - begun:.1f}")
     print(f"load {clock.monotonic_s() - begun:.1f}")
     await _all_is_well(shop, load, kill.sentence)
     print(f"all {clock.monotonic_s() - begun:.1f}")
