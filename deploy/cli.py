@@ -8,17 +8,18 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from chassis import auth
+from chassis.errors import Unavailable
 from chassis.observability import configure_logs
 from chassis.values import random_token
 
@@ -30,12 +31,16 @@ app = typer.Typer(
 )
 topology_app = typer.Typer(help="Exchanges, queues and bindings.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
-words = Console(stderr=True, highlight=False)
+words = Console(stderr=True, highlight=False, soft_wrap=True)
 T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Url = Annotated[str, typer.Option(help="the gateway", envvar="RECLAMO_URL")]
 Token = Annotated[str | None, typer.Option(help="an admin API token", envvar="RECLAMO_ADMIN_TOKEN")]
+Host = Annotated[str, typer.Option(help="the address to listen on")]
+Port = Annotated[int, typer.Option(help="the port to listen on", min=1, max=65535)]
+Process = Literal["orders", "claims", "returns", "inventory", "gateway"]
+DEFAULT_HOST = "127.0.0.1"
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -43,8 +48,7 @@ class Failed(typer.Exit):
     """The command could not be carried out; the reason was said."""
 
     def __init__(self, reason: str) -> None:
-        words.print(f"reclamo: {reason}", style="red", markup=False)
-        super().__init__(2)
+        super().__init__(_said(reason))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -61,17 +65,43 @@ def _token(given: str | None) -> str | None:
     """The token given, or that of the data folder: no need to copy it on the same machine."""
     if given:
         return given
+    from deploy.secrets_file import load
     from gateway.settings import GatewaySettings
 
-    file = GatewaySettings().data_dir / "secrets.json"
-    return json.loads(file.read_text())["admin_token"] if file.exists() else None
+    settings = GatewaySettings()
+    return load(settings).admin_token if (settings.data_dir / "secrets.json").exists() else None
+
+
+def _at_gateway(url: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do work at the gateway. Its troubles are said in one line each, with what to do."""
+    from deploy.gateway_client import Gateway, GatewayError, GatewayRefused, GatewayUnreachable
+
+    async def ask_and_work() -> T:
+        # Work that has begun is patient with a restart; that nobody is there is said at once.
+        async with Gateway(url, None, patience_s=2) as gateway:
+            await gateway.get("/livez")
+        return await work()
+
+    try:
+        return _run(ask_and_work())
+    except GatewayUnreachable as error:
+        raise Failed(f"{error}: is it running (`make run`)? Say where with --url") from None
+    except GatewayRefused as error:
+        if error.status == 401:
+            raise Failed(
+                "the gateway does not know the token: give the one of its start banner with"
+                " --token or RECLAMO_ADMIN_TOKEN"
+            ) from None
+        raise Failed(f"{url} answered: {error}") from None
+    except GatewayError as error:
+        raise Failed(str(error)) from None
 
 
 @app.command()
 def up(
     embedded: Annotated[bool, typer.Option("--embedded", help="everything in one process")] = False,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: Host = DEFAULT_HOST,
+    port: Port = 8000,
     data_dir: Annotated[Path | None, typer.Option(help="where the data lies")] = None,
     seed: Annotated[Literal["demo", "none"], typer.Option(help="fill an empty system")] = "none",
 ) -> None:
@@ -79,56 +109,60 @@ def up(
     if not embedded:
         raise Failed("say --embedded; for separate processes there are `make local` and `make up`")
     from deploy import run_embedded
+    from deploy.demo_seed import SeedRefused
+    from deploy.gateway_client import GatewayError
 
-    _run(run_embedded.run(host=host, port=_free(host, port), data_dir=data_dir, seed=seed))
-
-
-def _free(host: str, port: int) -> int:
-    """The port, or the next free one."""
-    for candidate in range(port, port + 50):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind((host, candidate))
-                if candidate != port:
-                    words.print(f"Port {port} is taken, using {candidate}.")
-                return candidate
-    raise Failed(f"no free port between {port} and {port + 49}: choose one with --port")
+    try:
+        _run(run_embedded.run(host=host, port=port, data_dir=data_dir, seed=seed))
+    except (GatewayError, SeedRefused) as error:
+        raise Failed(f"the demo data could not be loaded: {error}") from None
 
 
 @app.command()
 def local(
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: Host = DEFAULT_HOST,
+    port: Port = 8000,
     data_dir: Annotated[Path, typer.Option(help="where the data lies")] = Path(".data/local"),
     seed: Annotated[Literal["demo", "none"], typer.Option(help="fill an empty system")] = "demo",
 ) -> None:
     """Start every service as its own process, with a private PostgreSQL and RabbitMQ."""
-    from deploy import run_local
+    from deploy import ports, run_local
 
-    code = _run(
-        run_local.run(host=host, port=_free(host, port), data_dir=data_dir.absolute(), seed=seed)
+    chosen = ports.choose(host, port)
+    if chosen != port:
+        words.print(f"Port {port} is taken, using {chosen}.")
+    raise typer.Exit(
+        _run(run_local.run(host=host, port=chosen, data_dir=data_dir.absolute(), seed=seed))
     )
-    raise typer.Exit(code)
 
 
 @app.command()
-def serve(service: str, host: str = "127.0.0.1", port: int = 8080) -> None:
-    """Run one service (orders, claims, returns, inventory, gateway) in the foreground."""
+def serve(service: Process, host: Host = DEFAULT_HOST, port: Port = 8080) -> None:
+    """Run one service in the foreground."""
     module = "gateway.app" if service == "gateway" else f"services.{service}.app"
     arguments = [sys.executable, "-m", module, "--host", host, "--port", str(port)]
     os.execv(sys.executable, arguments)
 
 
 @app.command()
-def migrate(service: Literal["orders", "claims", "returns", "inventory", "gateway"]) -> None:
+def migrate(service: Process) -> None:
     """Bring the schema of one service to the newest revision."""
     from chassis import migrations
     from chassis.settings import Settings
 
     # An image holds one service: nothing of the others may be imported here.
-    migrations.upgrade(service, Settings().database_url(service))
+    url = Settings().database_url(service)
+    if not url.startswith("sqlite"):
+        _run(_can_be_read(service, url))
+    migrations.upgrade(service, url)
     words.print(f"{service}: schema at {migrations.head(service)}")
+
+
+async def _can_be_read(service: str, url: str) -> None:
+    """Raises Unavailable, in words, where Alembic would raise whatever its driver does."""
+    from deploy.reading import open_to_read
+
+    await (await open_to_read(service, url)).close()
 
 
 @app.command("import")
@@ -140,12 +174,13 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Load orders and reference data through the gateway; exit code 1 if a row was refused."""
-    from deploy.gateway_client import GatewayError
     from deploy.import_client import FileUnreadable, import_files
 
     try:
-        summary = _run(import_files(url, _token(token), files, format, not as_json))
-    except (FileUnreadable, GatewayError) as error:
+        summary = _at_gateway(
+            url, lambda: import_files(url, _token(token), files, format, not as_json)
+        )
+    except FileUnreadable as error:
         raise Failed(str(error)) from None
     for refusal in summary.refusals:
         words.print(
@@ -166,13 +201,12 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Replay the credit notes of a file as claims or returns, and reconcile every penny."""
-    from deploy.gateway_client import GatewayError
     from deploy.import_client import FileUnreadable
     from deploy.replay_client import replay as run
 
     try:
-        report = _run(run(url, _token(token), file, as_, not as_json))
-    except (FileUnreadable, GatewayError) as error:
+        report = _at_gateway(url, lambda: run(url, _token(token), file, as_, not as_json))
+    except FileUnreadable as error:
         raise Failed(str(error)) from None
     for refusal in report.refusals:
         words.print(
@@ -189,16 +223,16 @@ def seed(what: Literal["demo"], url: Url = DEFAULT_URL, token: Token = None) -> 
     """Load the demo data into a running system."""
     from deploy.demo_seed import SeedRefused
     from deploy.demo_seed import seed as fill
-    from deploy.gateway_client import Gateway, GatewayError
+    from deploy.gateway_client import Gateway
 
     async def work() -> None:
         async with Gateway(url, _token(token)) as gateway:
             await fill(gateway)
 
     try:
-        _run(work())
-    except (GatewayError, SeedRefused) as error:
-        raise Failed(str(error)) from None
+        _at_gateway(url, work)
+    except SeedRefused as error:
+        raise Failed(f"the demo data was refused: {error}") from None
     words.print(f"The {what} data is there.")
 
 
@@ -227,14 +261,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every invariant, within the services and across them, on the live data."""
-    from chassis.errors import Unavailable
     from deploy.verify import verify as check
     from gateway.settings import GatewaySettings
 
-    try:
-        report = _run(check(GatewaySettings(), at_rest=at_rest))
-    except Unavailable as error:
-        raise Failed(error.message) from None
+    report = _run(check(GatewaySettings(), at_rest=at_rest))
     if as_json:
         _put(report.to_json())
     else:
@@ -264,8 +294,13 @@ def topology_apply() -> None:
     from deploy.assembly import topology
     from gateway.settings import GatewaySettings
 
-    found = topology()
-    _run(declare_topology(GatewaySettings().bus_url, found))
+    found, url = topology(), GatewaySettings().bus_url
+    if not url.startswith("amqp"):
+        raise Failed(f"RECLAMO_BUS_URL is {url}: say amqp://user:password@host/")
+    try:
+        _run(declare_topology(url, found))
+    except (OSError, TimeoutError) as error:
+        raise Failed(f"the broker cannot be reached: {error or type(error).__name__}") from None
     words.print(f"{len(found.queues)} queues and {len(found.bindings)} bindings are declared.")
 
 
@@ -306,3 +341,19 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Unavailable as error:
+        raise SystemExit(_said(error.message)) from None
+    except ValidationError as error:
+        # A setting that cannot be read; anything else that does not fit is a defect.
+        if not error.title.endswith("Settings"):
+            raise
+        for wrong in error.errors():
+            name = "_".join(map(str, wrong["loc"]))
+            _said(f"RECLAMO_{name.upper()}: {wrong['msg']}")
+        raise SystemExit(2) from None
+
+
+def _said(reason: str) -> int:
+    """Say why it could not be done; the exit code for that."""
+    words.print(f"reclamo: {reason}", style="red", markup=False)
+    return 2

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from deploy.demo.shop import line_id, order_id
-from deploy.local import Local
 from deploy.secrets_file import Secrets
+
+if TYPE_CHECKING:  # it knows PostgreSQL and RabbitMQ, which the embedded mode does not need
+    from deploy.local import Local
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
 TRY_ORDER = 1001
@@ -57,12 +60,17 @@ def _addresses(url: str) -> None:
 def _token_and_try(url: str, secrets: Secrets, *, seeded: bool) -> None:
     words.print(f"  API token      {secrets.admin_token}")
     if seeded:
-        item = {"item_id": line_id(TRY_ORDER, TRY_VARIANT), "quantity": 1, "reason": "wrong_item"}
-        body = json.dumps({"type": "refund", "claim_items": [item]})
-        words.print(
-            "\n  Open a claim:\n"
-            f"  curl -s {url}/admin/orders/{order_id(TRY_ORDER)}/claims \\\n"
-            f"    -H 'x-medusa-access-token: {secrets.admin_token}' \\\n"
-            f"    -H 'content-type: application/json' -d '{body}'\n",
-            markup=False,
+        words.print(f"\n  Open a claim:\n\n{_curl(url, secrets.admin_token)}\n", markup=False)
+
+
+def _curl(url: str, token: str) -> str:
+    """A call that can be copied as it stands, no line longer than a terminal is wide."""
+    item = {"item_id": line_id(TRY_ORDER, TRY_VARIANT), "quantity": 1, "reason": "wrong_item"}
+    return " \\\n".join(
+        (
+            f"  curl -s {url}/admin/orders/{order_id(TRY_ORDER)}/claims",
+            f"    -H 'x-medusa-access-token: {token}'",
+            "    -H 'content-type: application/json'",
+            f'    -d \'{{"type": "refund", "claim_items": [\n      {json.dumps(item)}]}}\'',
         )
+    )

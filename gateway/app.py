@@ -194,7 +194,11 @@ def main() -> None:
     if given.migrate:
         migrations.upgrade("gateway", settings.database_url("gateway"))
         return
-    uvloop.run(run(settings, host=given.host, port=given.port))
+    try:
+        uvloop.run(run(settings, host=given.host, port=given.port))
+    except serve.MissingSetting as missing:
+        log.error("cannot_start", service="gateway", reason=str(missing))
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode
 
 import aiohttp
+import structlog
 from pydantic_core import from_json, to_json
 from starlette.types import ASGIApp, Message
 from yarl import URL
@@ -20,6 +21,8 @@ from yarl import URL
 from chassis import context
 from chassis.auth import Issuer, Principal
 from chassis.errors import Refusal, Unavailable, refusal
+
+log = structlog.get_logger(__name__)
 
 READ_TIMEOUT_S = 10.0
 WAITING_MARGIN_S = 2.0
@@ -149,7 +152,13 @@ class InProcessTransport:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            # Starlette answers 500 and raises on, so that a server can log; nobody else would.
+            if not answer_headers:
+                raise
+            log.exception("service_failed", path=plain)
         return Reply(status, answer_headers, b"".join(parts))
 
     async def close(self) -> None:
@@ -201,7 +210,7 @@ class Upstream:
             async with asyncio.timeout(2):
                 reply = await self._transport.send("GET", "/readyz", {}, None)
             return str(reply.json()["status"])
-        except (Unavailable, TimeoutError, ValueError, KeyError):
+        except (Unavailable, TimeoutError, ValueError, KeyError, TypeError):
             return "unreachable"
 
     async def close(self) -> None:
@@ -235,14 +244,19 @@ def _query(params: Mapping[str, Any] | None) -> str:
     return f"?{urlencode(given, doseq=True)}" if given else ""
 
 
+def _problem(reply: Reply) -> dict[str, Any]:
+    try:
+        found = reply.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _accepted(reply: Reply) -> Any:
     if reply.status < 300:
         return reply.json() if reply.body else None
-    try:
-        problem = reply.json()
-    except ValueError:
-        problem = {}
-    if reply.status in (502, 503, 504) or not isinstance(problem, dict):
+    problem = _problem(reply)
+    if reply.status in (502, 503, 504):
         retry = reply.headers.get("retry-after", "1")
         raise Unavailable(
             problem.get("detail", "a service is not available"),

@@ -214,7 +214,8 @@ async def add_session(
 async def session_by_hash(tx: Tx, *, token_hash: str) -> Row | None:
     """user_id, customer_id, created_at, last_seen_at."""
     return await tx.fetch_one(
-        "SELECT user_id, customer_id, created_at, last_seen_at FROM sessions WHERE token_hash = :hash",
+        "SELECT user_id, customer_id, created_at, last_seen_at FROM sessions"
+        " WHERE token_hash = :hash",
         hash=token_hash,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -75,6 +75,25 @@ def _settle(value: Any) -> Any:
     values = [settled[name] for name in sorted(settled, key=int)]
     if len(values) == 1 and isinstance(values[0], str):
         return values[0].split(",")
+    return values
+
+
+def text(given: Mapping[str, Any], name: str) -> str | None:
+    """A parameter that is one text; raises Invalid for a list or an object."""
+    value = given.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise Invalid("invalid_data", f"{name} must be a string")
+
+
+def texts(given: Mapping[str, Any], name: str) -> list[str] | None:
+    """A parameter that is a text or a list of them; raises Invalid for anything else."""
+    value = given.get(name)
+    if value is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise Invalid("invalid_data", f"each value in {name} must be a string")
     return values
 
 

@@ -19,7 +19,10 @@ async def list_claims(request: Request, parts: Parts, who: Who) -> Response:
     query = wire.query(request)
     wire.reject_unknown(query, {*_FILTERS, "limit", "offset"})
     limit, offset = wire.paging(query, default=50, most=100)
-    params = {name: query.get(name) for name in _FILTERS} | {"limit": limit, "offset": offset}
+    params = {name: wire.text(query, name) for name in _FILTERS} | {
+        "limit": limit,
+        "offset": offset,
+    }
     return json_response(await parts.claims.get("/claims", who=who, params=params))
 
 

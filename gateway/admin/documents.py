@@ -56,10 +56,12 @@ async def _load(parts: Gate, who: Principal, document: dict[str, list[Any]]) -> 
         if channels:
             # Inventory only needs to know which locations a channel sells from (they are there by
             # now); orders counts it.
-            await _send(parts, who, "inventory", {"sales_channels": channels})
-    refused = {refusal["id"] for refusal in total["refusals"]}
+            answer = await _send(parts, who, "inventory", {"sales_channels": channels})
+            total["refused"] += answer["refused"]
+            total["refusals"] += answer["refusals"]
+    refused = {row["path"].split(".")[0] for row in total["refusals"]}
     for path, record, password in passwords:
-        if record.get("id") not in refused:
+        if path not in refused:
             await _set_password(parts, path, record, password, total)
     return total
 
@@ -85,6 +87,9 @@ def _take_passwords(document: dict[str, list[Any]]) -> list[tuple[str, dict[str,
     customers: list[Any] = []
     for index, record in enumerate(document.get("customers", ())):
         if isinstance(record, dict) and record.get("password") is not None:
+            # The login must point at the customer; the same e-mail is the same customer.
+            if record.get("id") is None:
+                record["id"] = derived_id("cus", str(record.get("email")).lower())
             taken.append((f"customers[{index}]", record, record["password"]))
         customers.append(
             {name: value for name, value in record.items() if name != "password"}

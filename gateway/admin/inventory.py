@@ -49,9 +49,11 @@ def _flat(given: dict[str, Any], filters: dict[str, tuple[str, ...]]) -> dict[st
         if isinstance(value, dict):
             wire.reject_unknown(value, operators)
             for operator, each in value.items():
-                flat[f"{name}_{operator}"] = wire.date(each).isoformat() if name in _DATES else each
-        elif value is not None:
-            flat[name] = value
+                flat[f"{name}_{operator}"] = (
+                    wire.date(each).isoformat() if name in _DATES else wire.text(value, operator)
+                )
+        else:
+            flat[name] = wire.texts(given, name)
     return flat
 
 
@@ -63,9 +65,8 @@ async def _list(
     wire.reject_unknown(given, {*filters, *_SHOWN, "limit", "offset", "order"})
     limit, offset = wire.paging(given, default=20, most=200)
     params = _flat(given, filters) | {"limit": limit, "offset": offset}
-    params |= {name: given[name] for name in ("order",) if name in given}
-    if path == "/reservations" and "expand" in given:
-        params["expand"] = given["expand"]
+    passed = ("order", "expand") if path == "/reservations" else ("order",)
+    params |= {name: wire.text(given, name) for name in passed}
     return json_response(await parts.inventory.get(path, who=who, params=params))
 
 
@@ -73,7 +74,7 @@ async def _read(request: Request, parts: Parts, who: Who, path: str, *passed: st
     """One thing. ``passed``: parameters that the service wants to know."""
     given = wire.query(request)
     wire.reject_unknown(given, {*_SHOWN, *passed})
-    params = {name: given.get(name) for name in passed}
+    params = {name: wire.texts(given, name) for name in passed}
     return json_response(await parts.inventory.get(path, who=who, params=params))
 
 

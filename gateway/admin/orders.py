@@ -35,25 +35,30 @@ async def list_orders(request: Request, parts: Parts, who: Who) -> Response:
         query, {*_SCALARS, *_LISTS, *_DATES, "limit", "offset", "expand", "fields", "order"}
     )
     limit, offset = wire.paging(query, default=50, most=ORDERS_MOST)
+    fields, expand = wire.text(query, "fields"), wire.text(query, "expand")
+    if "returnable_items" in (expand or "").split(","):
+        raise Invalid(
+            "invalid_data",
+            'The field "returnable_items" is not supported by this end point. ',
+        )
     params = _filters(query) | {"limit": limit, "offset": offset}
     page = await parts.orders.get("/orders", who=who, params=params)
     await compose.orders(parts, who=who, found=page["orders"])
-    fields, expand = query.get("fields"), query.get("expand")
-    shown = [compose.view(each, fields=fields, expand=expand) for each in page["orders"]]
+    shown = [
+        compose.view(each, fields=fields, expand=expand) | {"created_at": each["created_at"]}
+        for each in page["orders"]
+    ]
     return json_response(
         {"orders": shown, "count": page["count"], "offset": offset, "limit": limit}
     )
 
 
 def _filters(query: dict[str, Any]) -> dict[str, Any]:
-    params: dict[str, Any] = {name: query[name] for name in _SCALARS if name in query}
+    params: dict[str, Any] = {name: wire.text(query, name) for name in (*_SCALARS, "order")}
     for name in _LISTS:
-        value = query.get(name)
-        if value is None:
-            continue
-        if name in _ENUMS and not isinstance(value, list):
+        if name in _ENUMS and not isinstance(query.get(name, []), list):
             raise Invalid("invalid_data", f"{name} must be an array")
-        params[name] = value if isinstance(value, list) else [value]
+        params[name] = wire.texts(query, name)
     for name in _DATES:
         operators = query.get(name, {})
         if not isinstance(operators, dict):
@@ -61,8 +66,6 @@ def _filters(query: dict[str, Any]) -> dict[str, Any]:
         wire.reject_unknown(operators, {"lt", "gt", "lte", "gte"})
         for operator, value in operators.items():
             params[f"{name}_{operator}"] = wire.date(value).isoformat()
-    if "order" in query:
-        params["order"] = query["order"]
     return params
 
 
@@ -78,7 +81,7 @@ async def list_shipping_options(request: Request, parts: Parts, who: Who) -> Res
     """Shipping options, of a region or a direction if asked: {shipping_options, count, ...}."""
     query = wire.query(request)
     wire.reject_unknown(query, {"region_id", "is_return", "expand", "fields"})
-    params = {name: query.get(name) for name in ("region_id", "is_return")}
+    params = {name: wire.text(query, name) for name in ("region_id", "is_return")}
     options = await parts.orders.get("/shipping-options", who=who, params=params)
     return _whole_list("shipping_options", options["shipping_options"])
 
@@ -93,8 +96,9 @@ async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> 
     """One order: {order}, with the asked fields and relations and always the totals."""
     query = wire.query(request)
     wire.reject_unknown(query, {"expand", "fields"})
+    fields, expand = wire.text(query, "fields"), wire.text(query, "expand")
     whole = await compose.order(parts, who=who, order_id=order_id)
-    shown = compose.view(whole, fields=query.get("fields"), expand=query.get("expand"))
+    shown = compose.view(whole, fields=fields, expand=expand)
     return json_response({"order": shown})
 
 

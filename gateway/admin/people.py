@@ -195,7 +195,8 @@ async def list_customers(request: Request, parts: Parts, who: Who) -> Response:
     query = wire.query(request)
     wire.reject_unknown(query, {"q", "email", "limit", "offset"})
     limit, offset = wire.paging(query, default=50, most=100)
-    params = {"q": query.get("q"), "email": query.get("email"), "limit": limit, "offset": offset}
+    params = {name: wire.text(query, name) for name in ("q", "email")}
+    params |= {"limit": str(limit), "offset": str(offset)}
     return json_response(await parts.orders.get("/customers", who=who, params=params))
 
 

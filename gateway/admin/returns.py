@@ -113,10 +113,15 @@ async def create_reason(request: Request, parts: Parts, who: Who) -> Response:
 async def update_reason(request: Request, reason_id: str, parts: Parts, who: Who) -> Response:
     """Change a reason: {return_reason}."""
     body = await wire.body(request)
-    given = check(bodies.UPDATE_REASON, body)
-    changes = {name: value for name, value in given.items() if name in body}
-    path = f"/return-reasons/{segment(reason_id)}"
-    return json_response(await parts.returns.send("POST", path, who=who, body=changes))
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(bodies.UPDATE_REASON, body)
+        changes = {name: value for name, value in given.items() if name in body}
+        path = f"/return-reasons/{segment(reason_id)}"
+        return await parts.returns.send("POST", path, who=who, body=changes)
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 @router.delete("/admin/return-reasons/{reason_id}")

@@ -97,7 +97,8 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What the creation saga knows so far, in the claim's own terms."""
+    """What the creation saga knows so far, in the claim's own terms. ``amount`` is minor units:
+    the refund as it was held, then as it went out."""
 
     held: bool = False
     amount: int = 0
@@ -193,7 +194,7 @@ def claimed_units(*, items: Iterable[ClaimItem]) -> list[tuple[str, int]]:
 
 
 def line_totals(*, unit_price: int, quantity: int, rates: Iterable[float]) -> dict[str, int]:
-    """Medusa's computed figures of a line that is sent out: no discount, each tax rounded by itself.
+    """Medusa's figures of a line that is sent out: no discount, each tax rounded by itself.
 
     ``rates`` are percent; everything else is minor units.
     """
@@ -236,12 +237,25 @@ def follow(*, claim: Claim, progress: Progress) -> Change:
     if progress.refund_handled and claim.status == "open":
         if progress.refunded and claim.payment_status == "not_refunded":
             happened.append("refunded")
-            claim = replace(claim, payment_status="refunded")
+            claim = _paid(claim, progress.amount)
         claim = _at(claim, "refund_handled")
     if progress.finished and not _reached(claim, "finished"):
         happened.append("confirmed")
         claim = _at(claim, "finished")
     return Change(claim, tuple(happened))
+
+
+def _paid(claim: Claim, amount: int) -> Claim:
+    """The refund went out, or as much of it as the payment providers gave."""
+    explanation = claim.explanation
+    short = amount - (claim.refund_amount or 0)
+    if short:
+        rule = "declined by a payment provider"
+        part = {"line_id": None, "part": "cap", "quantity": None, "amount": short, "rule": rule}
+        explanation = (*explanation, part)
+    return replace(
+        claim, payment_status="refunded", refund_amount=amount, explanation=explanation
+    )
 
 
 def _refuse(claim: Claim, refusal: dict[str, Any]) -> Change:

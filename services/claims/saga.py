@@ -43,16 +43,10 @@ from contracts.returns import (
 )
 from services.claims.domain import Claim, Progress, RefundAlreadyMade, claimed_units
 
-# Medusa checks in this order; with parallel steps the answer is chosen by it, not by arrival.
-_FIRST_TO_TELL = (
-    "order_not_found",
-    "order_canceled",
-    "variant_not_found",
-    "variant_without_price",
-    "insufficient_stock",
-    "location_unknown",
-    "level_not_found",
-)
+# Medusa meets refusals in this order; with parallel steps the answer is chosen by it, not by
+# arrival: the order itself, then variants and stock, then lines, units and amounts.
+_ORDER_ITSELF = ("order_unknown", "order_canceled")
+_BY_STEP = ("reserve", "hold")
 
 
 def creation_facts(
@@ -133,7 +127,7 @@ def _open_return(facts: Facts) -> OpenClaimReturn:
             for line, units in facts["units"]
         ],
         lines=[LineSnapshot(**line) for line in hold["lines"]],
-        refund_amount=hold["amount"],
+        refund_amount=facts.get("refund", hold)["amount"],
         shipping=None if quote is None else ShippingQuote(**quote),
         location_id=facts["location_id"],
         no_notification=(
@@ -255,7 +249,7 @@ def progress(saga: Saga) -> Progress:
     held = saga.did("hold") and ("reserve" not in planned or saga.did("reserve"))
     return Progress(
         held=held and saga.marks.get("hold") == "done" and "refused" not in saga.marks.values(),
-        amount=hold.get("amount", 0),
+        amount=(refund or hold).get("amount", 0),
         currency_code=hold.get("currency_code"),
         explanation=tuple(hold.get("explanation", ())),
         no_notification=hold.get("no_notification", False),
@@ -266,14 +260,15 @@ def progress(saga: Saga) -> Progress:
 
 
 def refusal_to_tell(saga: Saga) -> dict[str, Any]:
-    """Of all refusals the one that Medusa would have met first: {code, kind, message}."""
-    steps = [step.name for step in SAGAS[saga.kind].steps]
+    """Of all refusals the one that Medusa would have met first: {code, kind, message}.
 
-    def place(refused: tuple[str, dict[str, Any]]) -> tuple[int, int]:
+    A deadline is told only if no rule said no.
+    """
+
+    def place(refused: tuple[str, dict[str, Any]]) -> tuple[bool, bool, int]:
         by, refusal = refused
-        code = refusal["code"]
-        rule = _FIRST_TO_TELL.index(code) if code in _FIRST_TO_TELL else len(_FIRST_TO_TELL)
-        return rule, steps.index(by) if by in steps else len(steps)
+        step = _BY_STEP.index(by) if by in _BY_STEP else len(_BY_STEP)
+        return refusal["code"] not in _ORDER_ITSELF, by == "timer", step
 
     _, chosen = min(saga.refusals.items(), key=place)
     return {name: chosen[name] for name in ("code", "kind", "message")}

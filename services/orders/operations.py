@@ -42,7 +42,8 @@ from services.orders.remedies import Hold, Line
 
 # A provider that has not answered after 30 s is asked again: its time limit is 10 s.
 ATTEMPT_LEASE_S = 30
-ATTEMPT_PAUSES_S = (1, 2, 5, 15, 60, 300, 900)
+# Never longer: a provider that answers again must not wait for us. Eight at once bound the calls.
+ATTEMPT_PAUSES_S = (1, 2, 5, 15, 30)
 ATTEMPTS_AT_ONCE = 8
 
 
@@ -381,11 +382,14 @@ async def refund_order(
     return cause.refund_id
 
 
-async def take_attempts(tx: Tx, *, now: datetime) -> list[Row]:
+async def take_attempts(tx: Tx, *, now: datetime, left_behind: bool = False) -> list[Row]:
     """Due attempts, marked as sent; their rows tell how they stood before.
 
-    A crash from here on finds them due again, with the same key.
+    A crash from here on finds them due again, with the same key. ``left_behind``: also those that
+    are marked as sent, because nobody waits for them any more.
     """
+    if left_behind:
+        await store.make_sent_attempts_due(tx, now=now)
     return await store.take_due_attempts(
         tx,
         now=now,

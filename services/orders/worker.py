@@ -31,15 +31,21 @@ class RefundWorker:
     def __init__(self, database: Database, providers: Providers) -> None:
         self._database = database
         self._providers = providers
+        # Attempts may be marked as sent that nobody waits for: of a process that died, or of a
+        # round that broke off. If another replica does wait, the provider is asked twice with the
+        # same key, which is what keys are for.
+        self._left_behind = True
 
     async def step(self) -> bool:
         """One round; True when there may be more."""
+        left_behind, self._left_behind = self._left_behind, True
         async with self._database.transaction() as tx:
-            due = await operations.take_attempts(tx, now=clock.now())
+            due = await operations.take_attempts(tx, now=clock.now(), left_behind=left_behind)
         outcomes = await asyncio.gather(*(self._try(row) for row in due), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        self._left_behind = False
         return len(due) == operations.ATTEMPTS_AT_ONCE
 
     async def _try(self, attempt: Row) -> None:

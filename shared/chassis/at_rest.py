@@ -29,13 +29,41 @@ async def findings(tx: Tx) -> list[Row]:
     ]
 
 
-async def sent_messages(tx: Tx) -> list[Row]:
-    """Every message ever written here: id, exchange, routing_key, sent (a truth value)."""
+async def sent_messages(tx: Tx, *, after: int, limit: int) -> list[Row]:
+    """Messages that were confirmed, a page in the order of writing: seq, id, exchange,
+    routing_key. Begin after 0, go on after the last seq."""
     return await tx.fetch(
-        "SELECT id, exchange, routing_key, sent_at IS NOT NULL AS sent FROM outbox"
+        "SELECT seq, id, exchange, routing_key FROM outbox"
+        " WHERE seq > :after AND sent_at IS NOT NULL ORDER BY seq LIMIT :limit",
+        after=after,
+        limit=limit,
     )
 
 
-async def seen_messages(tx: Tx) -> list[Row]:
-    """Every message that reached a consumer here: consumer, message_id."""
-    return await tx.fetch("SELECT consumer, message_id FROM inbox")
+async def seen_messages(tx: Tx, *, after: tuple[str, str], limit: int) -> list[Row]:
+    """Messages that reached a consumer here, a page: consumer, message_id, type. Begin after
+    ("", ""), go on after the last pair."""
+    return await tx.fetch(
+        "SELECT consumer, message_id, type FROM inbox"
+        " WHERE (consumer, message_id) > (:consumer, :message_id)"
+        " ORDER BY consumer, message_id LIMIT :limit",
+        consumer=after[0],
+        message_id=after[1],
+        limit=limit,
+    )
+
+
+async def seen_of(tx: Tx, *, consumer: str, message_ids: list[str]) -> set[str]:
+    """Which of these messages reached that consumer."""
+    rows = await tx.fetch(
+        "SELECT message_id FROM inbox WHERE consumer = :consumer AND message_id IN :ids",
+        consumer=consumer,
+        ids=message_ids,
+    )
+    return {row["message_id"] for row in rows}
+
+
+async def written_of(tx: Tx, *, message_ids: list[str]) -> set[str]:
+    """Which of these messages were written here."""
+    rows = await tx.fetch("SELECT id FROM outbox WHERE id IN :ids", ids=message_ids)
+    return {row["id"] for row in rows}

@@ -97,8 +97,6 @@ def _named(error: BaseException) -> BaseException:
         return CheckFailed(error.constraint_name or str(error))
     if isinstance(error, _UNSTORABLE):
         return Invalid("text_unstorable", "A text contains a character that cannot be stored.")
-    if isinstance(error, ValueError):
-        return error  # a value that does not fit its parameter: no trouble of the connection
     if isinstance(error, _AWAY):
         return Unavailable(f"the database cannot be reached: {error or type(error).__name__}")
     return error

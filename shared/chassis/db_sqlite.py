@@ -282,5 +282,7 @@ class ReadOnlySqlite(SqliteDatabase):
 
     async def open(self) -> None:
         if not self.path.exists():
-            raise Unavailable(f"{self.path} does not exist: is the data folder right?")
+            raise Unavailable(
+                f"{self.path} does not exist: set RECLAMO_DATA_DIR to the folder with the data"
+            )
         self._writer = open_connection(self.path, write=False)

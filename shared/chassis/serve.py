@@ -12,7 +12,6 @@ import uvicorn
 import uvloop
 
 from chassis import auth, failpoints, migrations
-from chassis.bus_rabbit import RabbitBus
 from chassis.db import Database, connect
 from chassis.messaging import Bus, Subscription
 from chassis.observability import configure_logs
@@ -93,6 +92,9 @@ async def run(
             "RECLAMO_BUS_URL must be amqp://user:password@host/ for a service of its own; "
             "`reclamo up --embedded` runs everything in one process without a broker"
         )
+    # Here and not above: the embedded mode, which serves too, has no broker.
+    from chassis.bus_rabbit import RabbitBus
+
     bus = RabbitBus(
         settings.bus_url,
         Topology.of(subscriptions),
@@ -132,4 +134,8 @@ def main(
     if given.migrate:
         migrations.upgrade(name, settings.database_url(name))
         return
-    uvloop.run(run(name, build, subscriptions, settings, host=given.host, port=given.port))
+    try:
+        uvloop.run(run(name, build, subscriptions, settings, host=given.host, port=given.port))
+    except MissingSetting as missing:
+        log.error("cannot_start", service=name, reason=str(missing))
+        raise SystemExit(2) from None

@@ -194,7 +194,7 @@ class World:
 
     def answers(self, command: Envelope) -> list[Delivery]:
         """What the others answer to one command."""
-        model = next(model for model in MESSAGES if model.key == command.key)
+        model = MESSAGES[command.key]
         replies = self.others.answer(command.message(model))
         return [self.a_reply(command, reply) for reply in replies]
 

@@ -367,3 +367,28 @@ class TestClaimedUnits:
         units = domain.claimed_units(items=items)
         assert [line for line, _ in units] == sorted({line for line, _ in claimed})
         assert sum(count for _, count in units) == sum(count for _, count in claimed)
+
+
+class TestLineTotals:
+    @pytest.mark.parametrize(
+        ("unit_price", "quantity", "rates", "tax"),
+        [
+            (1000, 2, [], 0),
+            (1000, 2, [20.0], 400),
+            (5, 1, [10.0], 1),
+            (4, 1, [10.0], 0),
+            (25, 1, [10.0, 10.0], 6),
+            (999, 3, [12.5], 375),
+            (10, 1, [0.1], 0),
+            (1000, 1, [8.875], 89),
+            (0, 5, [20.0], 0),
+        ],
+    )
+    def test_each_tax_is_rounded_half_up_by_itself(
+        self, unit_price: int, quantity: int, rates: list[float], tax: int
+    ) -> None:
+        totals = domain.line_totals(unit_price=unit_price, quantity=quantity, rates=rates)
+        assert totals["subtotal"] == unit_price * quantity
+        assert totals["tax_total"] == totals["original_tax_total"] == tax
+        assert totals["total"] == totals["original_total"] == unit_price * quantity + tax
+        assert totals["discount_total"] == 0

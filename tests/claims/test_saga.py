@@ -314,11 +314,12 @@ class TestTheRefusalThatIsTold:
     @pytest.mark.parametrize(
         ("hold", "reserve", "told"),
         [
-            ("order_not_found", "insufficient_stock", "order_not_found"),
+            ("order_unknown", "insufficient_stock", "order_unknown"),
             ("order_canceled", "variant_not_found", "order_canceled"),
             ("quantity_exceeds_fulfilled", "insufficient_stock", "insufficient_stock"),
-            ("amount_exceeds_captured", "variant_not_found", "variant_not_found"),
-            ("units_taken", "something_new", "units_taken"),
+            ("amount_exceeds_captured", "no_stocked_location", "no_stocked_location"),
+            ("line_unknown", "item_not_stocked", "item_not_stocked"),
+            ("units_taken", "something new", "something new"),
         ],
     )
     @pytest.mark.parametrize("hold_first", [True, False])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.gateway.builders import Door, a_shop, an_order
+from tests.gateway.builders import PASSWORD, Door, a_shop, an_order
 from tests.gateway.conftest import OpenGateway
 
 
@@ -125,3 +125,20 @@ async def test_an_order_without_an_id_gets_one(shop: Door) -> None:
     answer = await shop.post("/admin/orders", order)
     assert answer.status_code == 200, answer.text
     assert answer.json()["order"]["id"].startswith("order_")
+
+
+async def test_a_customer_without_an_id_can_sign_in_and_is_the_same_next_time(door: Door) -> None:
+    document = {"customers": [{"email": "C@shop.example", "password": PASSWORD}]}
+    assert (await _load(door, document))["created"] == 1
+    assert (await _load(door, document))["unchanged"] == 1
+    login = {"email": "c@shop.example", "password": PASSWORD}
+    answer = await door.as_().post("/store/auth", login)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["customer"]["email"].lower() == "c@shop.example"
+
+
+async def test_a_channel_at_an_unknown_location_is_told(door: Door) -> None:
+    channel = {"id": "sc_9", "name": "Far", "stock_location_ids": ["sloc_nowhere"]}
+    answer = await _load(door, {"sales_channels": [channel]})
+    assert [row["path"].split(".")[0] for row in answer["refusals"]] == ["sales_channels[0]"]
+    assert answer["refused"] == 1

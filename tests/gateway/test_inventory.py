@@ -75,3 +75,26 @@ async def test_an_unknown_filter_of_stock_is_refused_in_medusas_words(shop: Door
         assert answer.status_code == 400, path
         assert answer.json()["type"] == "invalid_data"
         assert answer.json()["message"] == "property colour should not exist", path
+
+
+async def test_a_location_is_opened_changed_and_closed(shop: Door) -> None:
+    address = {"address_1": "Main street 1", "country_code": "si", "city": "Koper"}
+    made = await shop.post("/admin/stock-locations", {"name": " Shed ", "address": address})
+    assert made.status_code == 200, made.text
+    location = made.json()["stock_location"]
+    assert location["name"] == "Shed"
+    path = f"/admin/stock-locations/{location['id']}"
+    changed = await shop.post(path, {"name": "Barn"})
+    assert changed.json()["stock_location"]["name"] == "Barn"
+    gone = await shop.delete(path)
+    assert gone.json() == {"id": location["id"], "object": "stock_location", "deleted": True}
+    assert (await shop.get(path)).status_code == 404
+
+
+async def test_what_a_claim_form_needs_is_served(shop: Door) -> None:
+    options = (await shop.get("/admin/shipping-options?is_return=true&region_id=reg_1")).json()
+    assert [option["id"] for option in options["shipping_options"]] == ["so_back"]
+    regions = (await shop.get("/admin/regions")).json()
+    assert ([region["id"] for region in regions["regions"]], regions["count"]) == (["reg_1"], 1)
+    stock = await shop.get("/admin/variants/variant_lamp/inventory")
+    assert stock.json()["variant"]["id"] == "variant_lamp"

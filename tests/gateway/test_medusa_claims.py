@@ -456,9 +456,7 @@ async def test_the_worked_examples_of_the_contract(door: Door) -> None:
     document = medusa.claims_document()
     cut = [{"amount": 800, "description": "SALE"}]
     document["orders"] += [
-        medusa.an_order(
-            "order_old", medusa.an_item("item-old", 1000, 2), paid=2250, tax_rate=12.5
-        ),
+        medusa.an_order("order_old", medusa.an_item("item-old", 1000, 2), paid=2250, tax_rate=12.5),
         medusa.an_order("order_cut", medusa.an_item("item-cut", 8000, adjustments=cut), paid=7200),
     ]
     await door.load(document)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 
 import jwt
 import pytest
@@ -11,6 +13,7 @@ from chassis import auth, clock
 from gateway import identity
 from gateway.identity import AUDIENCE, TOKEN_KIND
 from tests.gateway.builders import ADMIN_TOKEN, ORIGIN, PASSWORD, SECRET_KEY, Door, a_claim
+from tests.gateway.conftest import OpenGateway
 
 ACCESS_KEY = auth.private_key(SECRET_KEY, "access")
 
@@ -100,6 +103,73 @@ async def test_the_tenth_wrong_password_closes_the_account_to_that_address(door:
     assert spoofed.status_code == 429
     elsewhere = await door.as_("198.51.100.7").post("/admin/auth/token", login)
     assert elsewhere.status_code == 200
+
+
+async def test_a_burst_of_guesses_does_not_outrun_the_count(door: Door) -> None:
+    login = await door.user("agent")
+    guess = {**login, "password": "not it at all"}
+    guest = door.as_()
+    answers = await asyncio.gather(*(guest.post("/admin/auth/token", guess) for _ in range(30)))
+    assert Counter(answer.status_code for answer in answers) == {401: 10, 429: 20}
+
+
+async def test_right_passwords_do_not_count(door: Door) -> None:
+    login = await door.user("agent")
+    guest = door.as_()
+    tries = [(await guest.post("/admin/auth/token", login)).status_code for _ in range(12)]
+    assert set(tries) == {200}
+
+
+# ---- users --------------------------------------------------------------------------------------
+
+
+async def test_another_role_holds_from_the_next_request_on(door: Door) -> None:
+    login = await door.user("agent")
+    (user,) = (await door.get("/admin/users")).json()["users"]
+    path = f"/admin/users/{user['id']}"
+    assert (await door.get(path)).json()["user"] == user
+    token = (await door.as_().post("/admin/auth/token", login)).json()["access_token"]
+    by_token = door.as_(authorization=f"Bearer {token}")
+    cookie = _by(str((await door.as_().post("/admin/auth", login)).headers["set-cookie"]))
+    by_cookie = door.as_(cookie=cookie)
+    for somebody in (by_token, by_cookie):
+        assert (await somebody.get("/admin/users")).status_code == 403
+    changed = await door.post(path, {"role": "admin"})
+    assert changed.json()["user"] == {**user, "role": "admin"}
+    for somebody in (by_token, by_cookie):
+        assert (await somebody.get("/admin/users")).status_code == 200
+    assert (await door.post("/admin/users/usr_x", {"role": "admin"})).status_code == 404
+    assert (await door.post(path, {"role": "emperor"})).status_code == 400
+
+
+async def test_a_new_password_ends_the_sessions(door: Door) -> None:
+    login = await door.user("agent")
+    (user,) = (await door.get("/admin/users")).json()["users"]
+    cookie = _by(str((await door.as_().post("/admin/auth", login)).headers["set-cookie"]))
+    path = f"/admin/users/{user['id']}"
+    assert (await door.post(path, {"password": "short"})).status_code == 400
+    assert (await door.as_(cookie=cookie).get("/admin/auth")).status_code == 200
+    await door.post(path, {"password": "another pass phrase"})
+    assert (await door.as_(cookie=cookie).get("/admin/auth")).status_code == 401
+    assert (await door.as_().post("/admin/auth", login)).status_code == 401
+    fresh = {**login, "password": "another pass phrase"}
+    assert (await door.as_().post("/admin/auth", fresh)).status_code == 200
+
+
+async def test_who_leaves_takes_sessions_and_tokens_along(door: Door) -> None:
+    login = await door.user("admin")
+    (user,) = (await door.get("/admin/users")).json()["users"]
+    token = (await door.as_().post("/admin/auth/token", login)).json()["access_token"]
+    cookie = _by(str((await door.as_().post("/admin/auth", login)).headers["set-cookie"]))
+    by_token = door.as_(authorization=f"Bearer {token}")
+    by_api_token = await by_token.with_role("ops")
+    everybody = (by_token, by_api_token, door.as_(cookie=cookie))
+    assert {(await one.get("/admin/orders")).status_code for one in everybody} == {200}
+    gone = await door.delete(f"/admin/users/{user['id']}")
+    assert gone.json() == {"id": user["id"], "object": "user", "deleted": True}
+    assert {(await one.get("/admin/orders")).status_code for one in everybody} == {401}
+    assert (await door.as_().post("/admin/auth/token", login)).status_code == 401
+    assert (await door.delete(f"/admin/users/{user['id']}")).status_code == 404
 
 
 # ---- access tokens ------------------------------------------------------------------------------
@@ -312,6 +382,40 @@ async def test_a_cookie_is_not_believed_from_another_site(shop: Door) -> None:
     assert (await shop.as_(cookie=cookie).get("/admin/orders")).status_code == 200
 
 
+async def test_nobody_is_signed_in_from_another_site(shop: Door) -> None:
+    login = await shop.user("agent")
+    ana = {"email": "ana@shop.example", "password": PASSWORD}
+    for path, body in (("/admin/auth", login), ("/store/auth", ana)):
+        answer = await shop.as_().post(path, body, origin="https://evil.example")
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+async def test_an_allowed_origin_may_use_the_cookie(open_gateway: OpenGateway) -> None:
+    door = await open_gateway(allowed_origins="https://desk.example")
+    cookie = _by(await _session(door))
+    browser = door.as_(cookie=cookie)
+    body = {"value": "v", "label": "l"}
+    path = "/admin/return-reasons"
+    allowed = await browser.post(
+        path, body, origin="https://desk.example", sec_fetch_site="same-site"
+    )
+    assert allowed.status_code == 200
+    for origin in ("https://desk.example.evil", "http://desk.example", "https://other.example"):
+        assert (await browser.post(path, body, origin=origin)).status_code == 403
+
+
+async def test_behind_tls_the_public_address_counts(open_gateway: OpenGateway) -> None:
+    door = await open_gateway(public_url="https://desk.example")
+    cookie = await _session(door)
+    assert cookie.startswith("__Host-reclamo_session=")
+    assert "secure" in cookie.lower()
+    browser = door.as_(cookie=_by(cookie))
+    body = {"value": "v", "label": "l"}
+    answer = await browser.post("/admin/return-reasons", body, origin="https://desk.example")
+    assert answer.status_code == 200
+
+
 async def test_reading_with_a_cookie_changes_nothing(shop: Door) -> None:
     cookie = _by(await _session(shop))
     browser = shop.as_(cookie=cookie)
@@ -327,6 +431,19 @@ async def test_a_customer_signs_in_with_the_imported_password(shop: Door) -> Non
     assert (await ana.get("/store/orders/order_ana")).status_code == 200
     for path in ("/admin/orders", "/admin/auth", "/admin/claims"):
         assert (await ana.get(path)).status_code == 401
+
+
+async def test_a_customer_has_a_session_of_the_storefront_only(shop: Door) -> None:
+    login = {"email": "ana@shop.example", "password": PASSWORD}
+    answer = await shop.as_().post("/store/auth", login)
+    assert answer.json()["customer"]["id"] == "cus_ana"
+    browser = shop.as_(cookie=_by(str(answer.headers["set-cookie"])), origin=ORIGIN)
+    assert (await browser.get("/store/auth")).json()["customer"]["email"] == login["email"]
+    assert (await browser.get("/store/orders/order_ana")).status_code == 200
+    assert (await browser.get("/store/orders/order_ben")).status_code == 404
+    assert (await browser.get("/admin/auth")).status_code == 401
+    assert (await browser.delete("/store/auth")).text == "OK"
+    assert (await browser.get("/store/auth")).status_code == 401
 
 
 async def test_a_customers_password_opens_no_back_office(shop: Door) -> None:

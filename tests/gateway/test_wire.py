@@ -247,3 +247,20 @@ async def test_a_trailing_slash_is_served_without_a_redirect(asked: str, served:
 
     await wire.TrailingSlash(app)({"type": "http", "path": asked}, receive, send)
     assert paths == [served]
+
+
+def test_a_parameter_that_is_one_text_is_neither_a_list_nor_an_object() -> None:
+    assert wire.text({"q": "x"}, "q") == "x"
+    assert wire.text({}, "q") is None
+    for value in (["x"], {"gt": "x"}):
+        with pytest.raises(Invalid, match="q must be a string"):
+            wire.text({"q": value}, "q")
+
+
+def test_a_parameter_of_several_texts_may_be_one() -> None:
+    assert wire.texts({"id": "x"}, "id") == ["x"]
+    assert wire.texts({"id": ["x", "y"]}, "id") == ["x", "y"]
+    assert wire.texts({}, "id") is None
+    for value in ({"gt": "x"}, [{"gt": "x"}], [["x"]]):
+        with pytest.raises(Invalid, match="each value in id must be a string"):
+            wire.texts({"id": value}, "id")

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from chassis import clock
 from chassis.db import Database, Row, chunks, connect
-from chassis.engines import free_port
+from chassis.engines import Server, free_port
 from chassis.settings import Settings
 from chassis.testing import eventually
 from chassis.topology import dead_letter_queue
@@ -89,15 +89,21 @@ class Errand:
         return 0 if self.kind.startswith("replace") else GROSS
 
 
-@dataclass
-class Spot:
-    """How a kill went: what the report prints."""
+@dataclass(frozen=True)
+class Outcome:
+    """How one test went: what the report prints."""
 
-    name: str
+    what: str
+    kills: int
     calls: int
     retries: int
-    kills: int
     rest_after_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}: {self.calls} calls, {self.retries} retries,"
+            f" at rest {self.rest_after_s:.1f} s after everything answered again"
+        )
 
 
 class Load:
@@ -165,8 +171,7 @@ class Shop:
             extra={"RECLAMO_REQUESTS_PER_MINUTE": "1000000"},
         )
         self.errands: list[Errand] = []
-        self.spots: list[Spot] = []
-        self.kills = 0
+        self.outcomes: list[Outcome] = []
         self._keys = itertools.count(1)
         self._lines: Iterator[tuple[str, str, str]] = iter(())
         self._session: aiohttp.ClientSession | None = None
@@ -269,7 +274,7 @@ class Shop:
                     return found
                 trouble = f"{status} {answer[:300]!r}"
                 assert status in PASSING, f"{errand.kind} {path} {call.key}: {trouble}"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
         raise AssertionError(f"{errand.kind} {path} {call.key}: no answer, last: {trouble}")
 
     async def _post(self, path: str, body: dict[str, Any], key: str) -> tuple[int, bytes]:
@@ -281,10 +286,10 @@ class Shop:
 
     # ------------------------------------------------------------------ what happens to it
 
-    async def arm(self, service: str, failpoint: str) -> None:
+    async def arm(self, service: str, failpoint: str) -> int:
         """Start the service again, orderly and under load, so that it dies at the failpoint once.
 
-        Who starts it after that knows of no failpoint.
+        Who starts it after that knows of no failpoint. Returns how often it was started so far.
         """
         process = self.system.processes[service]
         process.wanted = False
@@ -297,25 +302,40 @@ class Shop:
         del process.environment["RECLAMO_FAILPOINT"]
         process.wanted = True
 
-    async def died(self, service: str, starts: int) -> None:
-        """Until the service was killed and started again by its supervisor."""
-        process = self.system.processes[service]
-        await eventually(lambda: process.starts > starts, within_s=45)
-        self.kills += 1
+        return process.starts
 
-    def kill(self, service: str) -> None:
-        """SIGKILL, now."""
-        self.system.processes[service].signal(signal.SIGKILL)
+    async def reborn(self, service: str, starts: int) -> float:
+        """Until its supervisor has started it once more and it answers; that moment."""
+        process = self.system.processes[service]
+        await eventually(lambda: process.starts > starts, within_s=PATIENCE_S)
+        await eventually(lambda: self._lives(process.url), within_s=PATIENCE_S, every_s=0.05)
+        return clock.monotonic_s()
+
+    async def kill(self, *services: str) -> float:
+        """SIGKILL, now and at once; the moment when all of them answer again."""
+        starts = {name: self.system.processes[name].starts for name in services}
+        for name in services:
+            self.system.processes[name].signal(signal.SIGKILL)
+        return max([await self.reborn(name, starts[name]) for name in services])
+
+    async def kill_engine(self, engine: Server) -> float:
+        """SIGKILL a server with all its processes and start it again; when it answers again."""
+        await asyncio.to_thread(engine.kill)
+        await asyncio.to_thread(engine.start)
+        return clock.monotonic_s()
+
+    async def _lives(self, url: str) -> bool:
+        assert self._session is not None
+        try:
+            async with self._session.get(f"{url}/livez") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
 
     # ------------------------------------------------------------------ what is true afterwards
 
-    async def rest(self) -> float:
-        """Until nothing is under way and nothing is wrong; how many seconds that took.
-
-        The clock starts when every process answers again.
-        """
-        await self.system.ready()
-        since = clock.monotonic_s()
+    async def rest(self, since: float) -> float:
+        """Until nothing is under way and nothing is wrong; how many seconds after ``since``."""
         report = Report()
         while clock.monotonic_s() - since < REST_WITHIN_S:
             report = await verify(self._settings(), at_rest=True)

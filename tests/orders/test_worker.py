@@ -235,6 +235,45 @@ class TestAReceiptRefundedByCard:
 
 
 class TestAnAttempt:
+    async def test_left_behind_by_a_dead_process_is_asked_again_at_once(
+        self, open_shop: OpenShop, worker: RefundWorker, fake: FakeProvider
+    ) -> None:
+        desk = await open_shop(by_card())
+        await desk.say(a_claim())
+        failpoints.arm("orders.refund.p2:raise")
+        with pytest.raises(failpoints.Broken):
+            await worker.step()
+        failpoints.arm("")
+        await RefundWorker(desk.database, {"fake": fake}).step()
+        assert keys(await desk.heard()) == ["claim-refund.succeeded", "order.refunded"]
+        await agree(desk, fake)
+
+    async def test_whose_answer_could_not_be_written_down_is_asked_again_at_once(
+        self, open_shop: OpenShop, worker: RefundWorker, fake: FakeProvider
+    ) -> None:
+        desk = await open_shop(by_card())
+        await desk.say(a_claim())
+        failpoints.arm("orders.refund.p2:raise")
+        with pytest.raises(failpoints.Broken):
+            await worker.step()
+        failpoints.arm("")
+        await worker.step()
+        assert keys(await desk.heard()) == ["claim-refund.succeeded", "order.refunded"]
+        await agree(desk, fake)
+
+    async def test_is_asked_again_within_half_a_minute_however_long_nobody_answered(
+        self, open_shop: OpenShop, database: Database
+    ) -> None:
+        desk = await open_shop(by_card())
+        await desk.say(a_claim())
+        without_provider = RefundWorker(database, {})
+        for _ in range(10):
+            await make_due(desk)
+            await without_provider.step()
+        attempt = (await desk.rows("SELECT tries, state, next_at FROM refund_attempts"))[0]
+        assert (attempt["tries"], attempt["state"]) == (10, "unknown")
+        assert attempt["next_at"] - clock.now() <= timedelta(seconds=30)
+
     async def test_is_taken_by_one_worker_only(
         self, open_shop: OpenShop, database: Database
     ) -> None:
