@@ -71,6 +71,6 @@ def _curl(url: str, token: str) -> str:
             f"  curl -s {url}/admin/orders/{order_id(TRY_ORDER)}/claims",
             f"    -H 'x-medusa-access-token: {token}'",
             "    -H 'content-type: application/json'",
-            f'    -d \'{{"type": "refund", "claim_items": [\n      {json.dumps(item)}]}}\'',
+            f'    -d \'{{"type": "refund", "claim_items": [\n    {json.dumps(item)}]}}\'',
         )
     )

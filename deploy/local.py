@@ -7,12 +7,16 @@ Ctrl-C. Engines keep fsync on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 import asyncpg
@@ -20,6 +24,7 @@ import structlog
 
 from chassis import auth, migrations
 from chassis.bus_rabbit import declare_topology
+from chassis.db import to_the_end
 from chassis.engines import PostgresServer, RabbitServer, free_port
 from deploy.assembly import PROCESSES, SERVICES, topology
 from deploy.secrets_file import Secrets
@@ -28,6 +33,21 @@ log = structlog.get_logger(__name__)
 
 READY_WITHIN_S = 60
 RESTART_AFTER_S = 0.3
+_PR_SET_PDEATHSIG = 1
+
+
+class InUse(Exception):
+    """Another supervisor works on the data folder."""
+
+
+class NotReady(Exception):
+    """A process did not get ready in time; the text names its log."""
+
+
+def _end_with_parent() -> None:
+    """Runs in the child: a supervisor that is killed must not leave services behind (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass
@@ -49,7 +69,14 @@ class Process:
             return
         with open(self.log_file, "ab") as out:
             self.running = subprocess.Popen(
-                self.command, env=self.environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+                self.command,
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in the terminal is for the supervisor, who ends everybody in order.
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         self.starts += 1
 
@@ -83,6 +110,7 @@ class Local:
         self.postgres = PostgresServer(self.data_dir / "postgres", fsync=self.fsync)
         self.rabbit = RabbitServer(self.data_dir / "rabbitmq")
         self.processes: dict[str, Process] = {}
+        self._lock: IO[str] | None = None
 
     @property
     def url(self) -> str:
@@ -90,9 +118,16 @@ class Local:
         return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
-        """Engines, databases, schemas, topology, processes; returns when the gateway is ready."""
-        await asyncio.gather(
-            asyncio.to_thread(self.postgres.start), asyncio.to_thread(self.rabbit.start)
+        """Engines, databases, schemas, topology, processes; returns when the gateway is ready.
+
+        Raises InUse, EngineMissing, EngineFailed, NotReady.
+        """
+        self._take_folder()
+        # To the end even if we are told to stop meanwhile: ``stop`` must find what it has to end.
+        await to_the_end(
+            asyncio.gather(
+                asyncio.to_thread(self.postgres.start), asyncio.to_thread(self.rabbit.start)
+            )
         )
         for name in PROCESSES:
             await self._make_database(name)
@@ -115,7 +150,9 @@ class Local:
             await asyncio.sleep(RESTART_AFTER_S)
 
     async def stop(self) -> None:
-        """Ask every process to end, then end the engines."""
+        """Ask every process to end, then end the engines. Without the folder, touch nothing."""
+        if self._lock is None:
+            return
         for process in self.processes.values():
             process.wanted = False
             process.signal(signal.SIGTERM)
@@ -123,6 +160,14 @@ class Local:
             await asyncio.to_thread(process.wait, 30)
         await asyncio.to_thread(self.rabbit.stop)
         await asyncio.to_thread(self.postgres.stop)
+        self._lock.close()
+        self._lock = None
+
+    def kill(self) -> None:
+        """End every process of ours at once; the engines end orderly."""
+        for process in self.processes.values():
+            process.wanted = False
+            process.signal(signal.SIGKILL)
 
     def database_url(self, name: str) -> str:
         """The database of a service on our server."""
@@ -149,6 +194,19 @@ class Local:
             }
         return settings
 
+    def _take_folder(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (self.data_dir / "local.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise InUse(
+                f"{self.data_dir} is in use: stop the other `reclamo local`, or choose another "
+                "folder with --data-dir"
+            ) from None
+        self._lock = lock
+
     def _plan_processes(self) -> None:
         for name in PROCESSES:
             port = self.port if name == "gateway" else free_port()
@@ -172,7 +230,7 @@ class Local:
             await connection.close()
 
     async def ready(self, within_s: float = READY_WITHIN_S) -> None:
-        """Until every process says that it is ready; RuntimeError names those that are not."""
+        """Until every process says that it is ready; NotReady names those that are not."""
         waiting = dict(self.processes)
         async with aiohttp.ClientSession() as session:
             try:
@@ -184,7 +242,7 @@ class Local:
                         await asyncio.sleep(0.05)
             except TimeoutError:
                 logs = ", ".join(str(process.log_file) for process in waiting.values())
-                raise RuntimeError(f"not ready in {within_s:.0f} s, look into: {logs}") from None
+                raise NotReady(f"not ready in {within_s:.0f} s, look into: {logs}") from None
 
 
 async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from chassis import clock, serve
+from chassis import clock, failpoints, serve
 from chassis.errors import Unavailable
 from deploy import greeting, ports
 from deploy.demo_seed import seed as fill
@@ -60,6 +60,7 @@ async def run(*, host: str, port: int, data_dir: Path | None, seed: str) -> None
 
 def _made(settings: GatewaySettings, secrets: Secrets) -> Embedded:
     try:
+        failpoints.arm(settings.failpoint)
         return Embedded(settings, secrets)
     except ValueError as error:
         raise Unavailable(f"a setting cannot be used: {error}") from error

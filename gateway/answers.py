@@ -100,8 +100,9 @@ async def once(
         response.headers.update(headers)
         return response
     except Unavailable as error:
+        # Whatever was begun is found again under this key, also when we made it.
         response = errors.unavailable_response(error)
-        response.headers.update(headers)
+        response.headers.update(tried.headers)
         return response
 
 

@@ -211,7 +211,7 @@ UPDATE_LEVEL = Shape(
 
 STOCK_LOCATION = Shape(
     {
-        "name": _ID_NEEDED,
+        "name": Text(required=True, most=_ID_MAX, trimmed=True),
         "address": Nested(
             Shape(
                 {
@@ -231,4 +231,4 @@ STOCK_LOCATION = Shape(
     }
 )
 # What is left out stays as it is.
-CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": _ID})
+CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": Text(most=_ID_MAX, trimmed=True)})

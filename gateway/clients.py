@@ -177,11 +177,16 @@ class Upstream:
         self._waiting_s = wait_bound_s + WAITING_MARGIN_S
 
     async def get(
-        self, path: str, *, who: Principal, params: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        *,
+        who: Principal,
+        params: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> Any:
         """Read; the answer's JSON. Raises the service's Refusal, Unavailable, TimedOut."""
         query = _query(params)
-        reply = await self._send("GET", path + query, who, {}, None, READ_TIMEOUT_S)
+        reply = await self._send("GET", path + query, who, {}, None, timeout_s or READ_TIMEOUT_S)
         return _accepted(reply)
 
     async def send(
@@ -265,9 +270,20 @@ def _accepted(reply: Reply) -> Any:
         )
     if reply.status >= 500 or not problem.get("kind"):
         raise UnexpectedAnswer(f"{reply.status} {problem.get('code')}: {problem.get('detail')}")
-    error: Refusal = refusal(problem["kind"], problem["code"], problem["detail"])
+    error: Refusal = refusal(problem["kind"], problem["code"], _told(problem))
     error.facts = {**(problem.get("facts") or {}), "settled": problem.get("settled", False)}
     raise error
+
+
+def _told(problem: dict[str, Any]) -> str:
+    """The refusal's words; what a service says of a field becomes ``<field> must be ...``."""
+    if not problem.get("errors"):
+        return str(problem["detail"])
+    said = []
+    for error in problem["errors"]:
+        names = [part for part in error["path"].split(".") if not part.isdecimal()]
+        said.append(f"{names[-1]} {error['message'].replace('Input should', 'must')}")
+    return ", ".join(said)
 
 
 class UnexpectedAnswer(Exception):

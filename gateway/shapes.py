@@ -52,16 +52,21 @@ class Field:
         """Every message about this property, present or not."""
         if value is None and not self.required:
             return []
-        empty = value is None or value == ""
-        said = [f"{name} should not be empty"] if empty and self.required and self.say_empty else []
+        tell = self.required and self.say_empty and self.is_empty(value)
+        said = [f"{name} should not be empty"] if tell else []
         return said + self.told(name, value)
+
+    def is_empty(self, value: Any) -> bool:
+        """Whether a value that is needed counts as missing."""
+        return value is None or value == ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Field):
-    """A string of at most ``most`` characters."""
+    """A string of at most ``most`` characters. ``trimmed``: white space around it is cut off."""
 
     most: int = TEXT_MAX
+    trimmed: bool = False
 
     def told(self, name: str, value: Any) -> list[str]:
         """Not a string, or too long."""
@@ -74,6 +79,14 @@ class Text(Field):
     def schema(self) -> Schema:
         """``string``."""
         return {"type": "string", "maxLength": self.most}
+
+    def cleaned(self, value: Any) -> Any:
+        """The text."""
+        return value.strip() if self.trimmed else value
+
+    def is_empty(self, value: Any) -> bool:
+        """Nothing, or only what is cut off."""
+        return super().is_empty(self.cleaned(value) if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no defect: the time of a single example proves nothing.
+settings.register_profile("reclamo", deadline=None)
+settings.load_profile("reclamo")
 
 pytest_plugins = ["chassis.testing"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from chassis.auth import Principal
-from chassis.errors import Invalid
+from chassis.errors import Invalid, NotFound
 from chassis.http import json_response
 from gateway import answers, bodies, compose, wire
 from gateway.answers import Try
@@ -143,22 +145,54 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
     async def work() -> Any:
         given = check(bodies.CREATE_CLAIM, body)
         claim = _claim(given) | {"order_id": order_id}
-        if claim["additional_items"]:
-            facts = await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
+        if claim["additional_items"] or claim["shipping_methods"]:
+            facts = await _facts(parts, who, order_id)
             names = ("region_id", "sales_channel_id", "currency_code")
             claim["order"] = {name: facts[name] for name in names}
-        try:
+            claim["shipping_methods"] = await _priced(parts, who, claim["shipping_methods"])
+        async with _order_told_first(parts, who, order_id):
             await parts.claims.send(
                 "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
             )
-        except Invalid as error:
-            if not error.facts.get("settled"):
-                # Medusa looks for the order first; what is wrong with a claim on nothing is moot.
-                await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
-            raise
         return await _whole(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
+
+
+async def _facts(parts: Gate, who: Principal, order_id: str) -> dict[str, Any]:
+    facts: dict[str, Any] = await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
+    return facts
+
+
+@asynccontextmanager
+async def _order_told_first(parts: Gate, who: Principal, order_id: str) -> AsyncIterator[None]:
+    """Medusa looks for the order before it looks into the request: a service that refused what
+    makes no sense, before it asked orders, is not the first to speak of an order that is not there.
+    """
+    try:
+        yield
+    except (Invalid, NotFound) as error:
+        if not error.facts.get("settled"):
+            await _facts(parts, who, order_id)
+        raise
+
+
+async def _priced(
+    parts: Gate, who: Principal, methods: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Shipping methods with the price of their option, where none was given."""
+    if not any(method["option_id"] for method in methods):
+        return methods
+    answer = await parts.orders.get("/shipping-options", who=who)
+    amounts = {option["id"]: option["amount"] for option in answer["shipping_options"]}
+    for method in methods:
+        option_id = method["option_id"]
+        if option_id is not None and option_id not in amounts:
+            message = f"Shipping Option with id: {option_id} was not found"
+            raise NotFound("shipping_option_unknown", message)
+        if method["price"] is None:
+            method["price"] = amounts.get(option_id)
+    return methods
 
 
 def _claim(given: dict[str, Any]) -> dict[str, Any]:
@@ -212,9 +246,10 @@ async def request_return(request: Request, order_id: str, parts: Parts, who: Who
             "refund": given.get("refund"),
             "receive_now": bool(given.get("receive_now")),
         }
-        await parts.returns.send(
-            "POST", "/returns", who=who, body=wanted, headers=tried.upstream_headers
-        )
+        async with _order_told_first(parts, who, order_id):
+            await parts.returns.send(
+                "POST", "/returns", who=who, body=wanted, headers=tried.upstream_headers
+            )
         return await _whole(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)

@@ -85,7 +85,7 @@ async def cancel_claim(
 async def list_claims(
     db: Db,
     who: Who,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    limit: Annotated[int, Query(ge=0, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0)] = 0,
     order_id: Annotated[list[str] | None, Query(max_length=1000)] = None,
     type: str | None = None,

@@ -97,8 +97,8 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What the creation saga knows so far, in the claim's own terms. ``amount`` is minor units:
-    the refund as it was held, then as it went out."""
+    """What the creation saga knows so far, in the claim's own terms. ``amount`` was held;
+    ``declined`` is what of it payment providers did not give, in minor units."""
 
     held: bool = False
     amount: int = 0
@@ -107,6 +107,7 @@ class Progress:
     no_notification: bool = False
     refund_handled: bool = False
     refunded: bool = False
+    declined: int = 0
     finished: bool = False
     refusal: dict[str, Any] | None = None
 
@@ -237,7 +238,7 @@ def follow(*, claim: Claim, progress: Progress) -> Change:
     if progress.refund_handled and claim.status == "open":
         if progress.refunded and claim.payment_status == "not_refunded":
             happened.append("refunded")
-            claim = _paid(claim, progress.amount)
+            claim = _paid(claim, progress.declined)
         claim = _at(claim, "refund_handled")
     if progress.finished and not _reached(claim, "finished"):
         happened.append("confirmed")
@@ -245,16 +246,17 @@ def follow(*, claim: Claim, progress: Progress) -> Change:
     return Change(claim, tuple(happened))
 
 
-def _paid(claim: Claim, amount: int) -> Claim:
+def _paid(claim: Claim, declined: int) -> Claim:
     """The refund went out, or as much of it as the payment providers gave."""
-    explanation = claim.explanation
-    short = amount - (claim.refund_amount or 0)
-    if short:
-        rule = "declined by a payment provider"
-        part = {"line_id": None, "part": "cap", "quantity": None, "amount": short, "rule": rule}
-        explanation = (*explanation, part)
+    claim = replace(claim, payment_status="refunded")
+    if not declined:
+        return claim
+    rule = "declined by a payment provider"
+    part = {"line_id": None, "part": "cap", "quantity": None, "amount": -declined, "rule": rule}
     return replace(
-        claim, payment_status="refunded", refund_amount=amount, explanation=explanation
+        claim,
+        refund_amount=(claim.refund_amount or 0) - declined,
+        explanation=(*claim.explanation, part),
     )
 
 

@@ -249,12 +249,13 @@ def progress(saga: Saga) -> Progress:
     held = saga.did("hold") and ("reserve" not in planned or saga.did("reserve"))
     return Progress(
         held=held and saga.marks.get("hold") == "done" and "refused" not in saga.marks.values(),
-        amount=(refund or hold).get("amount", 0),
+        amount=hold.get("amount", 0),
         currency_code=hold.get("currency_code"),
         explanation=tuple(hold.get("explanation", ())),
         no_notification=hold.get("no_notification", False),
         refund_handled=held and ("refund" not in planned or refund is not None),
         refunded=bool(refund and refund["amount"]),
+        declined=hold["amount"] - refund["amount"] if hold and refund else 0,
         finished=saga.direction == "finished",
     )
 

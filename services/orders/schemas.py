@@ -314,13 +314,13 @@ class OrderFilters(BaseModel):
     status: list[str] = []
     fulfillment_status: list[str] = []
     payment_status: list[str] = []
-    display_id: list[int] = []
+    display_id: list[Annotated[int, Field(ge=0, le=2**53)]] = []
     cart_id: str | None = None
     customer_id: list[str] = []
     email: list[str] = []
     region_id: list[str] = []
     currency_code: list[str] = []
-    tax_rate: float | None = None
+    tax_rate: Annotated[float, Field(allow_inf_nan=False)] | None = None
     sales_channel_id: list[str] = []
     created_at_gt: Stamp | None = None
     created_at_gte: Stamp | None = None

@@ -28,7 +28,7 @@ _may_receive = auth.require("admin", "agent", "warehouse")
 _may_load = auth.require("admin")
 _may_operate = auth.require("admin", "ops")
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=0, le=1000)]
 Offset = Annotated[int, Query(ge=0, le=2**31)]
 Ids = Annotated[list[str] | None, Query(max_length=1000)]
 

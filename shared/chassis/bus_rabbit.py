@@ -51,7 +51,8 @@ log = structlog.get_logger(__name__)
 
 PUBLISH_S = 10.0
 STOP_WITHIN_S = 20.0
-_RETRY_S = (1.0, 30.0)
+# Deliveries are held while the database is away; they must not sleep long past its return.
+_RETRY_S = (1.0, 5.0)
 # The broker takes an unacknowledged message for lost after 30 min; stay well below.
 _HOLD_S_MAX = 20 * 60.0
 _DEAD_COUNT = 1000

@@ -98,7 +98,7 @@ def parse_json(body: bytes) -> Any:
             parse_int=_integer,
             parse_float=_float,
         )
-        if "\\u0000" in text:
+        if "\\u0000" in text and _holds_nul(value):
             raise UnreadableJson("the character NUL cannot be stored")
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
@@ -111,6 +111,15 @@ def parse_json(body: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise UnreadableJson(f"not JSON: {error}") from None
     return value
+
+
+def _holds_nul(value: Any) -> bool:
+    """Whether any text in a parsed value contains NUL, which PostgreSQL cannot store."""
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(_holds_nul(part) for part in value)
+    return isinstance(value, str) and "\x00" in value
 
 
 def _depth_over(body: bytes) -> bool:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from chassis import clock, context
-from chassis.db import Database, Instant, Transient, Tx
+from chassis.db import Database, Instant, Row, Transient, Tx
 from chassis.errors import Unavailable
 from chassis.failpoints import failpoint
 from chassis.messaging import Delivery, Envelope, Malformed, Subscription
@@ -242,7 +242,7 @@ class Inbox:
     async def _retry(self, message_id: str) -> None:
         async with self._database.transaction() as tx:
             row = await tx.fetch_one(
-                "SELECT attempts, envelope, error FROM inbox WHERE consumer = :queue"
+                "SELECT type, attempts, envelope, error FROM inbox WHERE consumer = :queue"
                 " AND message_id = :id AND state = 'parked' FOR UPDATE SKIP LOCKED",
                 queue=self._queue,
                 id=message_id,
@@ -272,10 +272,11 @@ class Inbox:
         if dead:
             log.error("dead", queue=self._queue, id=message_id, error=error)
             return
-        await self._retry_registered(message_id, Envelope.from_bytes(row["envelope"].encode()))
+        await self._retry_registered(message_id, row)
 
-    async def _retry_registered(self, message_id: str, envelope: Envelope) -> None:
+    async def _retry_registered(self, message_id: str, row: Row) -> None:
         try:
+            envelope = Envelope.from_bytes(row["envelope"].encode())
             async with self._database.transaction() as tx:
                 done = await tx.execute(
                     "UPDATE inbox SET state = 'done', done_at = :now, envelope = NULL,"
@@ -288,10 +289,10 @@ class Inbox:
                 if done:
                     await self._run_handler(tx, envelope)
         except (Transient, Retry, Unavailable) as error:
-            log.warning("retry_failed", queue=self._queue, type=envelope.type, error=str(error))
+            log.warning("retry_failed", queue=self._queue, type=row["type"], error=str(error))
             await self._note(message_id, str(error), tries_max=TRIES_MAX)
         except Exception as error:
-            log.exception("retry_failed", queue=self._queue, type=envelope.type)
+            log.exception("retry_failed", queue=self._queue, type=row["type"])
             text = f"{type(error).__name__}: {error}"
             await self._note(message_id, text, tries_max=DEFECT_TRIES_MAX)
 

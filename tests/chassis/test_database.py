@@ -120,11 +120,14 @@ class TestTransactions:
                 async with begin():
                     raise AssertionError("it is closed")
 
-    async def test_it_can_be_closed_and_opened_twice(self, database: Database) -> None:
+    async def test_it_can_be_opened_and_closed_again_and_again(self, database: Database) -> None:
         await database.open()
         await put(database, "a")
         await database.close()
         await database.close()
+        await database.open()
+        await put(database, "b")
+        assert await ids(database) == ["a", "b"]
 
 
 class TestStatements:

@@ -79,6 +79,7 @@ class TestParseJson:
             (b'{"\\udfff": 1}', "surrogate"),
             (b'["\\uD800\\u0041"]', "surrogate"),
             (b'"a\\u0000b"', "NUL"),
+            (b'{"\\u0000": 1}', "NUL"),
             (b"[" * (JSON_DEPTH_MAX + 1) + b"]" * (JSON_DEPTH_MAX + 1), "nested deeper than 32"),
             (b'{"a":' * 200 + b"1" + b"}" * 200, "nested deeper than 32"),
             (b"[" * 500_000, "nested deeper than 32"),
@@ -87,6 +88,9 @@ class TestParseJson:
     def test_what_is_not_is_refused_with_the_reason(self, body: bytes, why: str) -> None:
         with pytest.raises(UnreadableJson, match=why):
             parse_json(body)
+
+    def test_a_backslash_before_u0000_is_only_text(self) -> None:
+        assert parse_json(b'["\\\\u0000"]') == ["\\u0000"]
 
     def test_a_hundred_thousand_keys_are_read_and_one_twice_among_them_is_found(self) -> None:
         many = json.dumps({f"k{number}": number for number in range(100_000)})

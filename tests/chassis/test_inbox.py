@@ -248,6 +248,22 @@ class TestTrouble:
             await inbox.deliver(a_delivery(PACK, id_=f"m{number}"))
         assert await packed(database) == {"1": 4}
 
+    async def test_one_that_an_operator_parked_although_it_cannot_be_read_is_dead_again(
+        self, database: Database
+    ) -> None:
+        inbox = an_inbox(database, Packer(troubles=[ValueError("once")]))
+        await inbox.deliver(Delivery(queue="shop.commands.v1", body=b"nonsense"))
+        async with database.transaction() as tx:
+            await tx.execute(
+                "UPDATE inbox SET state = 'parked', attempts = 9, next_at = :now",
+                now=db.clock.now(),
+            )
+        await inbox.deliver(a_delivery(PACK))
+        await make_due(database)
+        await inbox.retry_due()
+        assert await packed(database) == {"1": 1}
+        assert {row["state"] for row in await rows(database, "inbox")} == {"dead", "done"}
+
     async def test_several_replicas_try_a_parked_message_once(
         self, postgres_url_factory: DatabaseUrl
     ) -> None:

@@ -206,6 +206,16 @@ class TestFollow:
         progress = Progress(held=True, no_notification=not asked)
         assert domain.follow(claim=claim, progress=progress).claim.no_notification is asked
 
+    def test_what_a_provider_did_not_give_is_taken_off_once_and_explained(self) -> None:
+        progress = replace(WHEN["refunded"], declined=300, explanation=({"part": "goods"},))
+        change = domain.follow(claim=GIVEN["opening"], progress=progress)
+        assert (change.claim.payment_status, change.claim.refund_amount) == ("refunded", 600)
+        goods, cap = change.claim.explanation
+        assert (goods["part"], cap["part"], cap["amount"]) == ("goods", "cap", -300)
+        again = domain.follow(claim=change.claim, progress=replace(progress, finished=True))
+        assert again.claim.refund_amount == 600
+        assert again.claim.explanation == change.claim.explanation
+
     def test_a_replacement_has_no_amount_and_its_payment_stays_not_applicable(self) -> None:
         claim = replace(GIVEN["opening"], type="replace", payment_status="na")
         progress = Progress(held=True, refund_handled=True, finished=True)

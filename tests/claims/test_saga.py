@@ -288,6 +288,19 @@ class TestProgress:
             True,
         )
 
+    def test_a_refund_smaller_than_what_was_held_tells_the_difference(self) -> None:
+        for name in ("refund", "refund with additional items"):
+            says = {
+                ClaimRefundSucceeded: ClaimRefundSucceeded(
+                    claim_id="claim_1", refund_id="ref_1", amount=700
+                )
+            }
+            play = Play.begin(
+                saga.CREATION, CREATIONS[name], Others(saga.CREATION, says=says)
+            ).run()
+            progress = saga.progress(play.saga)
+            assert (progress.amount, progress.declined, progress.refunded) == (1000, 300, True)
+
     def test_a_claim_is_held_only_when_its_stock_is_reserved_as_well(self) -> None:
         others = Others(saga.CREATION, silent=frozenset({"reserve"}))
         play = Play.begin(saga.CREATION, CREATIONS["replace"], others).run()

@@ -34,10 +34,12 @@ def environment(**settings: object) -> dict[str, str]:
     return clean | {"COLUMNS": "80"} | given
 
 
-def reclamo(*arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
+def reclamo(
+    *arguments: object, command: tuple[str, ...] = RECLAMO, **settings: object
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
-        [*RECLAMO, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         cwd=ROOT,
         env=environment(**settings),
         capture_output=True,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from chassis.testing import DatabaseUrl
 from deploy.assembly import PROCESSES
@@ -17,6 +18,16 @@ from gateway.settings import GatewaySettings
 from tests.gateway.builders import ADMIN_TOKEN, SECRET_KEY, Door, a_shop
 
 OpenGateway = Callable[..., Awaitable[Door]]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def plain_logs() -> Iterator[None]:
+    """Logs as the product writes them; the colorful default draws a trace for seconds."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

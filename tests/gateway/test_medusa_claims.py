@@ -467,3 +467,70 @@ async def test_the_worked_examples_of_the_contract(door: Door) -> None:
     ):
         order = await _claimed(door, order_id, claim_items=_of(item))
         assert order["claims"][0]["refund_amount"] == amount, order_id
+
+
+async def test_a_shipping_method_without_a_price_costs_what_its_option_costs(door: Door) -> None:
+    document = medusa.claims_document()
+    document["shipping_options"][0]["amount"] = 700
+    await door.load(document)
+    methods = [{"option_id": "test-option"}, {"option_id": "test-option", "price": 0}]
+    order = await _claimed(
+        door, type="replace", additional_items=REPLACEMENT, shipping_methods=methods
+    )
+    assert [method["price"] for method in order["claims"][0]["shipping_methods"]] == [700, 0]
+    unknown = await _claim(door, shipping_methods=[{"option_id": "nowhere"}])
+    message = "Shipping Option with id: nowhere was not found"
+    assert (unknown.status_code, unknown.json()) == (
+        404,
+        {"type": "not_found", "message": message},
+    )
+
+
+@pytest.mark.parametrize("shipping", [{}, {"return_shipping": {}}])
+async def test_a_refund_of_nothing_is_a_claim_without_a_refund(
+    door: Door, shipping: dict[str, Any]
+) -> None:
+    """0 is not the same as absent."""
+    await door.load(medusa.claims_document())
+    order = await _claimed(door, refund_amount=0, **shipping)
+    (claim,) = order["claims"]
+    assert (claim["refund_amount"], order["refunds"], order["refunded_total"]) == (0, [], 0)
+    assert [one["refund_amount"] for one in order["returns"]] == ([0] if shipping else [])
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [(1, 200), (2400, 200), (2401, 400)], ids=["1", "all", "too much"]
+)
+async def test_a_given_refund_counts_up_to_what_was_captured(
+    door: Door, given: int, status: int
+) -> None:
+    await door.load(medusa.claims_document())
+    answer = await _claim(door, refund_amount=given)
+    assert answer.status_code == status
+    order = await door.order("test-order")
+    assert order["refunded_total"] == (given if status == 200 else 0)
+    assert len(order["claims"]) == (1 if status == 200 else 0)
+
+
+async def test_a_claims_return_pays_again_only_what_is_asked_for_and_left(door: Door) -> None:
+    """D4: 1200 went out with the claim; of 2400 another 1200 is left."""
+    await door.load(medusa.claims_document())
+    order = await _claimed(door, return_shipping={"price": 0})
+    path = f"/admin/returns/{order['returns'][0]['id']}/receive"
+    items = [{"item_id": "test-item", "quantity": 1}]
+    answer = await door.post(path, {"items": items, "refund": 5000})
+    assert answer.status_code == 200, answer.text
+    assert (await door.order("test-order"))["refunded_total"] <= 2400
+
+
+async def test_the_return_of_a_replacement_pays_nothing(door: Door) -> None:
+    """D5."""
+    await door.load(medusa.claims_document())
+    order = await _claimed(
+        door, type="replace", additional_items=REPLACEMENT, return_shipping={"price": 0}
+    )
+    (returned,) = order["returns"]
+    items = [{"item_id": "test-item", "quantity": 1}]
+    answer = await door.post(f"/admin/returns/{returned['id']}/receive", {"items": items})
+    assert answer.json()["return"]["status"] == "received"
+    assert (await door.order("test-order"))["refunds"] == []

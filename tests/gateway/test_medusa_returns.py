@@ -419,3 +419,18 @@ async def test_the_storefront_shows_the_same_reasons(storefront: Door) -> None:
     assert [each["value"] for each in size["return_reason_children"]] == ["too_big"]
     one = (await nobody.get("/store/return-reasons/rr_big")).json()["return_reason"]
     assert (one["value"], one["parent_return_reason_id"]) == ("too_big", "rr_size")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"items": []},
+        {"items": ONE},
+        {"items": [{**ONE[0], "reason_id": "rr_x"}]},
+        {"items": ONE, "return_shipping": {"option_id": "nowhere"}},
+    ],
+)
+async def test_an_order_that_is_not_there_is_told_first(door: Door, body: dict[str, Any]) -> None:
+    answer = await door.post("/admin/orders/order_x/return", body)
+    message = "Order with id order_x was not found"
+    assert (answer.status_code, answer.json()) == (404, {"type": "not_found", "message": message})

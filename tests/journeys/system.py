@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import uvicorn
 from pydantic import SecretStr
 
@@ -28,7 +29,7 @@ from chassis.engines import free_port
 from chassis.settings import Settings
 from chassis.testing import eventually
 from deploy import embedded, local, verify
-from deploy.assembly import SERVICES, STORES
+from deploy.assembly import PROCESSES, SERVICES, STORES
 from deploy.secrets_file import Secrets
 from gateway.settings import GatewaySettings
 from services.orders import invariants as orders_books
@@ -230,6 +231,10 @@ class Application(ABC):
         self._known.update(fresh)
         assert not fresh, "\n".join(map(str, fresh[:20]))
 
+    @abstractmethod
+    async def tamper(self, service: str, sql: str) -> int:
+        """Change a service's database behind its back; how many rows."""
+
     async def rows(self, service: str, sql: str, **params: Any) -> list[Json]:
         """Rows of a service's own database, for what no answer shows."""
         async with self._databases[service].reading() as tx:
@@ -279,6 +284,14 @@ class Embedded(Application):
         self._serving = asyncio.create_task(self._server.serve())
         await eventually(lambda: self._server is not None and self._server.started)
 
+    async def tamper(self, service: str, sql: str) -> int:
+        """By the service's own connection: a SQLite file has one writer."""
+        assert self._running is not None
+        async with self._running.services[service].database.transaction() as tx:
+            touched = await tx.execute(sql)
+            tx.wake("outbox")
+        return touched
+
     async def _end(self) -> None:
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
@@ -312,6 +325,32 @@ class Distributed(Application):
             secret_key=SecretStr(SECRETS.secret_key),
             databases={name: self.local.database_url(name) for name in SERVICES},
         )
+
+    async def tamper(self, service: str, sql: str) -> int:
+        """By a connection of its own, as an operator would."""
+        connection = await asyncpg.connect(self.local.database_url(service))
+        try:
+            done = await connection.execute(sql)
+        finally:
+            await connection.close()
+        return int(done.split()[-1])
+
+    async def forget(self) -> None:
+        """Empty at rest, as if just installed; who may sign in stays."""
+        await self.rest()
+        for name in PROCESSES:
+            connection = await asyncpg.connect(self.local.database_url(name))
+            try:
+                kept = ("alembic_version", "users", "api_tokens", "sessions")
+                # Books are append-only by trigger; only a superuser may look away.
+                await connection.execute("SET session_replication_role = replica")
+                tables = await connection.fetch(
+                    "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+                )
+                names = [row["tablename"] for row in tables if row["tablename"] not in kept]
+                await connection.execute(f"TRUNCATE {', '.join(names)}")
+            finally:
+                await connection.close()
 
     async def _end(self) -> None:
         await self.local.stop()

@@ -57,38 +57,28 @@ def _refund(point: str, when: str) -> Kill:
 KILLS = (
     _step("orders", "k3", "orders.claim-hold.place", "a claim hold"),
     _step("orders", "k4", "orders.claim-hold.place", "a claim hold"),
-    _step("orders", "k3", "orders.return-hold.place", "a return hold"),
     _step("orders", "k4", "orders.return-hold.place", "a return hold"),
     _step("orders", "k3", "orders.claim-refund.execute", "a claim refund"),
-    _step("orders", "k4", "orders.claim-refund.execute", "a claim refund"),
     _step("orders", "k3", "orders.return-receipt.settle", "settling a receipt"),
     _step("orders", "k4", "orders.return-receipt.settle", "settling a receipt"),
     _refund("p1", "before it asks the payment provider"),
     _refund("p2", "before it writes down what the provider said"),
     _refund("p3", "after it wrote down what the provider said"),
-    _step("orders", "k3", "accept", "a refund by hand"),
     _step("orders", "k4", "accept", "a refund by hand"),
-    _relay("orders", "r1"),
     _relay("orders", "r3"),
     _step("inventory", "k3", "inventory.reservation.place", "a reservation"),
     _step("inventory", "k4", "inventory.reservation.place", "a reservation"),
-    _step("inventory", "k3", "inventory.receipt-stock.receive", "taking goods into stock"),
     _step("inventory", "k4", "inventory.receipt-stock.receive", "taking goods into stock"),
-    _relay("inventory", "r1"),
     _relay("inventory", "r3"),
     _step("returns", "k3", "returns.claim-return.open", "opening the return of a claim"),
     _step("returns", "k4", "returns.claim-return.open", "opening the return of a claim"),
     _step("returns", "k3", "orders.return-hold.placed.v1", "a reply to its saga"),
-    _step("returns", "k4", "orders.return-hold.placed.v1", "a reply to its saga"),
-    _step("returns", "k3", "orders.return-receipt.settled.v1", "the end of a receipt"),
     _step("returns", "k4", "orders.return-receipt.settled.v1", "the end of a receipt"),
     _step("returns", "k3", "accept", "what a client asked"),
     _step("returns", "k4", "accept", "what a client asked"),
     _relay("returns", "r1"),
-    _relay("returns", "r3"),
     _step("claims", "k3", "orders.claim-hold.placed.v1", "a reply to its saga"),
     _step("claims", "k4", "orders.claim-hold.placed.v1", "a reply to its saga"),
-    _step("claims", "k3", "returns.claim-return.opened.v1", "the end of a claim"),
     _step("claims", "k4", "returns.claim-return.opened.v1", "the end of a claim"),
     _step("claims", "k3", "accept", "a claim"),
     _step("claims", "k4", "accept", "a claim"),
@@ -107,10 +97,10 @@ async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
         if os.environ.get("REQUIRE_INFRA") == "1":
             pytest.fail(f"no real engine: {missing} (REQUIRE_INFRA=1)", pytrace=False)
         pytest.skip(f"no real engine: {missing}")
-    folder = Path(tempfile.mkdtemp(prefix="reclamo-crash-"))
+    folder = tempfile.mkdtemp(prefix="reclamo-crash-")
     # PostgreSQL may have to run as another user, who must be able to walk through.
-    folder.chmod(0o711)
-    running = Shop(folder)
+    os.chmod(folder, 0o711)
+    running = Shop(Path(folder))
     try:
         await running.open(orders=ORDERS)
         yield running

@@ -299,7 +299,7 @@ async def test_goods_are_a_fact_even_when_their_refund_is_declined(system: Appli
     await system.verify()
 
 
-# ------------------------------------------------------------------------- nobody knows, for a while
+# ---------------------------------------------------------------------------------- nobody knows
 
 Act = Callable[[Application, Order, int], Awaitable[Answer]]
 

@@ -1,0 +1,72 @@
+"""An order composed of four services' reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.errors import Unavailable
+from gateway import compose
+from gateway.clients import TimedOut, Upstream
+from tests.gateway.builders import Door, an_order
+
+
+class _Away:
+    """A transport to a service that is not there."""
+
+    async def send(self, *_: Any) -> Any:
+        raise Unavailable("a service cannot be reached")
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _without(shop: Door, name: str) -> None:
+    upstream: Upstream = shop.app.state.gate.upstreams[name]
+    upstream._transport = _Away()
+
+
+async def test_orders_are_read_and_refunded_while_inventory_is_away(shop: Door) -> None:
+    _without(shop, "inventory")
+    answer = await shop.claim()
+    assert answer.status_code == 200, answer.text
+    order = await shop.order()
+    assert [line["variant"] for line in order["items"]] == [None, None]
+    assert order["items"][0]["variant_id"] == "variant_mug"
+    assert (await shop.get("/admin/orders")).status_code == 200
+
+
+async def test_an_order_is_not_shown_without_its_claims_or_returns(shop: Door) -> None:
+    _without(shop, "returns")
+    assert (await shop.get("/admin/orders/order_ana")).status_code == 503
+    assert (await shop.get("/admin/orders")).status_code == 503
+
+
+async def test_an_order_of_very_many_variants_is_read(shop: Door) -> None:
+    count = 2 * compose.VARIANTS_AT_ONCE + 1
+    variants = [
+        {
+            "id": f"variant_{number}",
+            "title": f"Variant {number}",
+            "product_title": "Many",
+            "sku": f"SKU-{number}",
+            "manage_inventory": False,
+            "allow_backorder": False,
+            "prices": [],
+        }
+        for number in range(count)
+    ]
+    line = an_order("ana")["items"][0]
+    order = an_order("ana", id="order_many", payments=[], shipping_methods=[])
+    order["items"] = [
+        {**line, "id": f"item_{number}", "variant_id": f"variant_{number}", "delivered_at": None}
+        for number in range(count)
+    ]
+    loaded = await shop.post("/admin/import", {"variants": variants, "orders": [order]})
+    assert loaded.json()["refusals"] == []
+    found = await shop.order("order_many")
+    assert len(found["items"]) == count
+    assert all(each["variant"]["id"] == each["variant_id"] for each in found["items"])
+
+
+def test_a_timeout_is_passing_trouble() -> None:
+    assert issubclass(TimedOut, Unavailable)
