@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from chassis import clock, failpoints, serve
 from chassis.errors import Unavailable
 from deploy import greeting, ports
 from deploy.demo_seed import seed as fill
 from deploy.embedded import Embedded
 from deploy.gateway_client import Gateway
-from deploy.secrets_file import Secrets, load
+from deploy.secrets_file import Secrets, load, without_effect
 from gateway.settings import GatewaySettings
 
 
@@ -19,13 +21,15 @@ async def run(*, host: str, port: int, data_dir: Path | None, seed: str) -> None
     """Serve until told to stop.
 
     Raises Unavailable (folder locked or unusable, no port, a setting that cannot be used),
-    SeedRefused and GatewayError.
+    pydantic's ValidationError for a setting that cannot be read, SeedRefused and GatewayError.
     """
     started_at = clock.monotonic_s()
     settings = GatewaySettings()
     if data_dir:
         settings = settings.model_copy(update={"data_dir": data_dir})
     secrets = load(settings)
+    for name in without_effect(settings, secrets):
+        greeting.words.print(f"{name} has no effect: this data folder began with another one.")
     embedded = _made(settings, secrets)
     try:
         # The folder first: who starts the same one twice should hear of that, not of the port.
@@ -62,6 +66,8 @@ def _made(settings: GatewaySettings, secrets: Secrets) -> Embedded:
     try:
         failpoints.arm(settings.failpoint)
         return Embedded(settings, secrets)
+    except ValidationError:
+        raise  # it names its settings itself
     except ValueError as error:
         raise Unavailable(f"a setting cannot be used: {error}") from error
 

@@ -17,7 +17,11 @@ from gateway.settings import GatewaySettings
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a fresh data folder gets once; settings win over it."""
+    """What a fresh data folder gets once.
+
+    The admin token and the demo password are those of the first start: the system has kept only
+    hashes of them, so other values set later would open nothing.
+    """
 
     secret_key: str
     admin_token: str
@@ -33,7 +37,7 @@ def load(settings: GatewaySettings) -> Secrets:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            _make(file)
+            _make(file, settings)
         kept = Secrets(**json.loads(file.read_text()))
     except OSError as error:
         raise Unavailable(
@@ -45,16 +49,25 @@ def load(settings: GatewaySettings) -> Secrets:
         ) from None
     return Secrets(
         secret_key=_given(settings.secret_key) or kept.secret_key,
-        admin_token=_given(settings.admin_token) or kept.admin_token,
-        demo_password=_given(settings.demo_password) or kept.demo_password,
+        admin_token=kept.admin_token,
+        demo_password=kept.demo_password,
     )
 
 
-def _make(file: Path) -> None:
+def without_effect(settings: GatewaySettings, secrets: Secrets) -> list[str]:
+    """The variables that are set to something else than the folder began with."""
+    return [
+        f"RECLAMO_{name.upper()}"
+        for name in ("admin_token", "demo_password")
+        if _given(getattr(settings, name)) not in (None, getattr(secrets, name))
+    ]
+
+
+def _make(file: Path, settings: GatewaySettings) -> None:
     fresh = Secrets(
         secret_key=random_token(32),
-        admin_token=f"rk_{random_token(20)}",
-        demo_password=f"demo-{random_token(6)}",
+        admin_token=_given(settings.admin_token) or f"rk_{random_token(20)}",
+        demo_password=_given(settings.demo_password) or f"demo-{random_token(6)}",
     )
     with contextlib.suppress(FileExistsError):
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -36,6 +37,10 @@ RELATIONS = (
     *("billing_address", "shipping_address", "customer", "region", "sales_channel", "discounts"),
     *("gift_cards", "gift_card_transactions", "payments", "refunds", "items", "shipping_methods"),
     *("fulfillments", "claims", "returns", "swaps"),
+)
+_REFUNDABLE = (
+    *("items.refundable", "swaps.additional_items.refundable"),
+    "claims.additional_items.refundable",
 )
 # Ours, not Medusa's: in no GET of its shapes, because callers compare whole objects.
 _OWN_LINE = frozenset(
@@ -143,56 +148,80 @@ async def _name_options(parts: Gate, who: Principal, methods: list[Json]) -> Non
         method["shipping_option"] = options.get(method["shipping_option_id"])
 
 
-def view(whole: Json, *, fields: str | None, expand: str | None) -> Json:
-    """What a GET shows of an order: the asked fields and relations, always id and the totals.
+@dataclass(frozen=True)
+class Asked:
+    """What a GET of orders shows: plain fields, whole relations, and parts of others by path."""
 
-    ``fields`` replaces the default fields (``+x,-y`` changes them); ``expand`` replaces the default
-    relations. With ``expand`` alone Medusa still shows ``items: [{refundable}]``, ``claims`` and
-    ``swaps``, because ``items.refundable`` and its like are default fields.
+    fields: tuple[str, ...]
+    relations: frozenset[str]
+    parts: Mapping[str, tuple[tuple[str, ...], ...]]
+    tags: bool = False
+
+
+def asked(*, fields: str | None, expand: str | None) -> Asked:
+    """Read the two parameters as Medusa v1 does.
+
+    ``fields`` replaces the default fields (``+x,-y`` changes them) and leaves the relations;
+    ``expand`` replaces the default relations. ``items.refundable`` and its like are default fields:
+    they are shown where their relation is not.
     """
-    chosen = _fields(fields)
-    heads = {path.split(".")[0] for path in (expand or "").split(",") if path}
-    if expand is None:
-        heads = set(RELATIONS) if fields is None else {name for name in chosen if name in RELATIONS}
-    shown = {name: whole.get(name) for name in ("id", *chosen, *TOTALS) if name in whole}
-    tags = "claims.claim_items.tags" in (expand or "").split(",")
-    for name in heads:
+    names = _names(fields)
+    paths = [] if expand is None else [path for path in expand.split(",") if path]
+    relations = frozenset(
+        RELATIONS if expand is None else (path.partition(".")[0] for path in paths)
+    ) | frozenset(name for name in names if name in RELATIONS)
+    parts: dict[str, list[tuple[str, ...]]] = {}
+    for name in names:
+        head, *rest = name.split(".")
+        if rest and head in RELATIONS and head not in relations:
+            parts.setdefault(head, []).append(tuple(rest))
+    return Asked(
+        fields=tuple(dict.fromkeys(("id", *(n for n in names if n not in RELATIONS), *TOTALS))),
+        relations=relations,
+        parts={head: tuple(each) for head, each in parts.items()},
+        tags="claims.claim_items.tags" in paths,
+    )
+
+
+def _names(fields: str | None) -> list[str]:
+    defaults = [*DEFAULT_FIELDS, *_REFUNDABLE]
+    if fields is None:
+        return defaults
+    names = [name for name in fields.split(",") if name]
+    if not names or any(name[0] not in "+-*" for name in names):
+        return [name.lstrip("+-*") for name in names]
+    removed = {name[1:] for name in names if name[0] == "-"}
+    added = [name[1:] for name in names if name[0] == "+"]
+    return [name for name in (*defaults, *added) if name not in removed]
+
+
+def view(whole: Json, *, wanted: Asked) -> Json:
+    """What a GET shows of an order: the asked fields and relations, always id and the totals."""
+    shown = {name: whole[name] for name in wanted.fields if name in whole}
+    for name in wanted.relations:
         if name == "returnable_items":
             shown[name] = [_without(line, _OWN_LINE) for line in _returnable(whole)]
-        elif name == "claims":
-            shown[name] = [_medusas_claim(claim, tags=tags) for claim in whole[name]]
         elif name in RELATIONS:
-            shown[name] = _medusa_only(name, whole[name])
-    if expand is not None and fields is None:
-        for name, lines in _refundables(whole).items():
-            shown.setdefault(name, lines)
+            shown[name] = _relation(name, whole[name], tags=wanted.tags)
+    for name, paths in wanted.parts.items():
+        shown[name] = _picked(_relation(name, whole[name], tags=False), paths)
     return shown
 
 
-def _refundables(whole: Json) -> Json:
-    """What the default fields ``items.refundable`` and its like show, whatever is expanded."""
-
-    def of(lines: list[Json]) -> list[Json]:
-        return [{"refundable": line["refundable"]} for line in lines]
-
+def _picked(value: Any, paths: Iterable[tuple[str, ...]]) -> Any:
+    """Only these paths of a record, or of each record of a list."""
+    if isinstance(value, list):
+        return [_picked(each, paths) for each in value]
+    if not isinstance(value, dict):
+        return value
+    below: dict[str, list[tuple[str, ...]]] = {}
+    for head, *rest in paths:
+        if head in value:
+            below.setdefault(head, []).append(tuple(rest))
     return {
-        "items": of(whole["items"]),
-        "claims": [
-            {"additional_items": of(claim["additional_items"])} for claim in whole["claims"]
-        ],
-        "swaps": [],
+        head: value[head] if () in rests else _picked(value[head], rests)
+        for head, rests in below.items()
     }
-
-
-def _fields(given: str | None) -> list[str]:
-    if given is None:
-        return list(DEFAULT_FIELDS)
-    names = [name for name in given.split(",") if name]
-    if not any(name[0] in "+-" for name in names):
-        return names
-    removed = {name[1:] for name in names if name[0] == "-"}
-    added = [name.lstrip("+") for name in names if name[0] != "-"]
-    return [name for name in (*DEFAULT_FIELDS, *added) if name not in removed]
 
 
 def _returnable(whole: Json) -> list[Json]:
@@ -204,9 +233,12 @@ def _returnable(whole: Json) -> list[Json]:
     ]
 
 
-def _medusa_only(name: str, value: Any) -> Any:
+def _relation(name: str, value: Any, *, tags: bool) -> Any:
+    """A relation without what is ours."""
     if name == "items":
         return [_without(line, _OWN_LINE) for line in value]
+    if name == "claims":
+        return [_medusas_claim(claim, tags=tags) for claim in value]
     if name == "refunds":  # the ledger tells what a refund was for
         return [{**refund, "metadata": None} for refund in value]
     return value

@@ -37,8 +37,8 @@ async def list_orders(request: Request, parts: Parts, who: Who) -> Response:
         query, {*_SCALARS, *_LISTS, *_DATES, "limit", "offset", "expand", "fields", "order"}
     )
     limit, offset = wire.paging(query, default=50, most=ORDERS_MOST)
-    fields, expand = wire.text(query, "fields"), wire.text(query, "expand")
-    if "returnable_items" in (expand or "").split(","):
+    wanted = compose.asked(fields=wire.text(query, "fields"), expand=wire.text(query, "expand"))
+    if "returnable_items" in wanted.relations:
         raise Invalid(
             "invalid_data",
             'The field "returnable_items" is not supported by this end point. ',
@@ -47,7 +47,7 @@ async def list_orders(request: Request, parts: Parts, who: Who) -> Response:
     page = await parts.orders.get("/orders", who=who, params=params)
     await compose.orders(parts, who=who, found=page["orders"])
     shown = [
-        compose.view(each, fields=fields, expand=expand) | {"created_at": each["created_at"]}
+        compose.view(each, wanted=wanted) | {"created_at": each["created_at"]}
         for each in page["orders"]
     ]
     return json_response(

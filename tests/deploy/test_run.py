@@ -14,17 +14,22 @@ from typing import Any
 
 import pytest
 
-from chassis.engines import free_port
 from chassis.testing import eventually
 from deploy.demo.shop import order_id
 from deploy.gateway_client import Gateway
 from gateway.settings import GatewaySettings
-from tests.deploy.system import TOKEN, Up, environment, reclamo, up
+from tests.deploy.system import TOKEN, Up, reclamo, up
 
 
 async def _order(url: str, token: str = TOKEN, number: int = 1001) -> dict[str, Any]:
     async with Gateway(url, token, patience_s=5) as gateway:
         return dict((await gateway.get(f"/admin/orders/{order_id(number)}"))["order"])
+
+
+def _resident_kb(pid: int) -> int:
+    """Memory of a whole process; 0 where the system does not tell."""
+    status = Path(f"/proc/{pid}/status")
+    return int(status.read_text().split("VmRSS:")[1].split()[0]) if status.exists() else 0
 
 
 def _curl(said: str) -> str:
@@ -61,14 +66,11 @@ async def test_the_banner_tells_where_everything_is_and_its_curl_opens_a_claim(
         before = len((await _order(system.url, secrets["admin_token"]))["claims"])
         assert len(json.loads(run.stdout)["order"]["claims"]) == before
 
-        # The whole process after the demo data, in kilobytes.
-        status = Path(f"/proc/{system.process.pid}/status")
-        if status.exists():
-            assert int(status.read_text().split("VmRSS:")[1].split()[0]) < 200_000
+        assert _resident_kb(system.process.pid) < 200_000
 
 
 async def test_no_line_of_the_banner_is_wider_than_a_terminal(seeded: GatewaySettings) -> None:
-    async with up(seeded.data_dir, "--seed", "demo", demo_password="short") as system:
+    async with up(seeded.data_dir, "--seed", "demo") as system:
         for line in system.said.splitlines():
             assert len(line) <= 80 or "  data  " in line
 
@@ -105,11 +107,24 @@ async def test_secrets_are_random_and_for_the_owner_alone(tmp_path: Path) -> Non
     assert len(set(found)) == 6
 
 
-async def test_settings_win_over_the_folders_secrets(seeded: GatewaySettings) -> None:
-    settings = {"admin_token": "x", "demo_password": "a password of mine"}
-    async with up(seeded.data_dir, "--seed", "demo", **settings) as system:
+async def test_token_and_password_can_be_given_at_the_first_start_and_stay(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    first = {"admin_token": "x", "demo_password": "a password of mine"}
+    async with up(folder, "--seed", "demo", **first) as system:
         assert "a password of mine" in system.said
         assert (await _order(system.url, "x"))["id"] == order_id(1001)
+    later = {"admin_token": "y", "demo_password": "another one"}
+    async with up(folder, "--seed", "demo", **later) as system:
+        for name in ("ADMIN_TOKEN", "DEMO_PASSWORD"):
+            told = f"RECLAMO_{name} has no effect: this data folder began with another one."
+            assert told in system.said
+        assert "a password of mine" in system.said
+        assert (await _order(system.url, "x"))["id"] == order_id(1001)
+        login = {"email": "admin@reclamo.example", "password": "a password of mine"}
+        async with Gateway(system.url, None) as nobody:
+            assert (await nobody.post("/admin/auth", login))["user"]["email"] == login["email"]
 
 
 # ---- ports -------------------------------------------------------------------------------------
@@ -232,7 +247,8 @@ async def test_it_ends_when_told_to_without_a_word_and_the_data_is_there_again(
         assert system.said == said
 
     async with up(seeded.data_dir) as again, Gateway(again.url, TOKEN) as gateway:
-        assert (await _order(again.url))["claims"] == opened
+        claims = (await _order(again.url))["claims"]
+        assert [each["id"] for each in claims] == [each["id"] for each in opened]
         repeated = (await gateway.post(path, claim, "before-the-end"))["order"]["claims"]
         assert [each["id"] for each in repeated] == [each["id"] for each in opened]
 
@@ -264,17 +280,3 @@ async def test_ctrl_c_during_the_demo_data_ends_and_the_next_start_finishes_it(
         assert (await _order(again.url, number=1010))["refunds"]
     run = await asyncio.to_thread(reclamo, "verify", "--at-rest", data_dir=folder)
     assert run.returncode == 0, run.stdout
-
-
-async def test_make_run_starts_the_same_on_a_port_of_ones_own(tmp_path: Path) -> None:
-    port = free_port()
-    plan = await asyncio.to_thread(
-        subprocess.run,
-        ["make", "--no-print-directory", "--dry-run", "run", f"PORT={port}", f"DATA={tmp_path}"],
-        cwd=Path(__file__).resolve().parents[2],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f'up --embedded --seed demo --port "{port}" --data-dir "{tmp_path}"' in plan.stdout

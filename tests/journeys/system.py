@@ -136,17 +136,27 @@ class Application(ABC):
 
     # ------------------------------------------------------------------ what clients do
 
-    async def post(self, path: str, body: Json | None = None, key: str | None = None) -> Answer:
+    async def post(
+        self,
+        path: str,
+        body: Json | None = None,
+        key: str | None = None,
+        prefer: str | None = None,
+    ) -> Answer:
         """POST with an idempotency key, a fresh one unless it is given."""
-        return await self._ask("POST", path, body if body is not None else {}, key or fresh_key())
+        headers = {"Idempotency-Key": key or fresh_key()}
+        if prefer is not None:
+            headers["Prefer"] = prefer
+        return await self._ask("POST", path, body if body is not None else {}, headers)
 
     async def get(self, path: str) -> Answer:
         """GET."""
-        return await self._ask("GET", path, None, None)
+        return await self._ask("GET", path, None, {})
 
-    async def _ask(self, method: str, path: str, body: Json | None, key: str | None) -> Answer:
+    async def _ask(
+        self, method: str, path: str, body: Json | None, headers: dict[str, str]
+    ) -> Answer:
         assert self._session is not None, "not started"
-        headers = {"Idempotency-Key": key} if key else {}
         async with self._session.request(
             method, self.url + path, json=body, headers=headers
         ) as answer:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.journeys.shop import LOCATION, RETURN_OPTION, Line, Order, Variant, an_order
-from tests.journeys.system import Answer, Application, Level
+from tests.journeys.system import Answer, Application, Level, fresh_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -19,6 +19,8 @@ RETURN_COST = 420
 async def claim(system: Application, order: Order, body: dict[str, Any]) -> dict[str, Any]:
     """Open a claim; the newest claim of the order."""
     claims: list[dict[str, Any]] = (await system.post(order.claims, body)).order["claims"]
+    parts = [part["amount"] for part in claims[-1]["explanation"]]
+    assert sum(parts) == (claims[-1]["refund_amount"] or 0), "the explanation adds up"
     return claims[-1]
 
 
@@ -279,6 +281,19 @@ async def test_a_claim_is_found_under_its_own_order_only(system: Application) ->
     assert refused.status == 404
     expected = f"no claim was found with the id: {made['id']} related to order: {other.id}"
     assert refused.message == expected
+
+
+async def test_a_client_that_does_not_wait_asks_later_with_its_key(system: Application) -> None:
+    order = await system.sell(an_order())
+    key, body = fresh_key(), order.refund_claim()
+    accepted = await system.post(order.claims, body, key, prefer="respond-async")
+    assert accepted.status == 202
+    assert accepted.headers["location"] == f"/admin/orders/{order.id}"
+    await system.rest()
+    (made,) = (await system.post(order.claims, body, key)).order["claims"]
+    assert made["payment_status"] == "refunded"
+    assert await refunded(system, order) == 1200
+    await system.verify()
 
 
 # ---------------------------------------------------------------------------------- returns

@@ -105,7 +105,6 @@ async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
         await running.open(orders=ORDERS)
         yield running
     finally:
-        os.system(f"mkdir -p /tmp/crashlogs; cp {folder}/*.log /tmp/crashlogs")
         await running.close()
         _report(request.config, running)
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,17 +113,19 @@ async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
 def _report(config: pytest.Config, shop: Shop) -> None:
     outcomes = shop.outcomes
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is None or not outcomes:
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is None or capture is None or not outcomes:
         return
-    terminal.write_line("")
-    for outcome in outcomes:
-        terminal.write_line(f"  {outcome}")
-    terminal.write_line(
+    lines = [f"  {outcome}" for outcome in outcomes]
+    lines.append(
         f"{sum(each.kills for each in outcomes)} kills,"
         f" {sum(each.calls for each in outcomes)} calls,"
         f" {sum(each.retries for each in outcomes)} retries;"
         f" at rest after {max(each.rest_after_s for each in outcomes):.1f} s at most"
     )
+    with capture.global_and_fixture_disabled():
+        for line in ["", *lines]:
+            terminal.write_line(line)
 
 
 async def _all_is_well(shop: Shop, load: Load, what: str, *, kills: int, since: float) -> None:

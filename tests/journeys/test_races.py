@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from tests.journeys.shop import Line, Order, Variant, an_order
+from chassis.testing import eventually
+from tests.journeys.shop import LOCATION, Line, Order, Variant, an_order
 from tests.journeys.system import Answer, Application, Level, fresh_key, together
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -273,6 +275,74 @@ async def test_claims_and_hands_share_one_purse(system: Application) -> None:
     assert 3000 - 1200 < paid <= 3000
     assert (await system.ledger(order.id))["refunded"] == paid
     assert len((await system.order(order.id))["claims"]) == claimed[200]
+    await system.verify()
+
+
+async def test_money_that_is_on_its_way_is_promised_to_nobody_else(system: Application) -> None:
+    order = await system.sell(an_order(Line(2), provider="fake"))
+    # The first answer of this amount is lost, so it is on its way for about a second.
+    slow = [system.post(order.refund, {"amount": 1108, "reason": "other"}) for _ in range(3)]
+    quick = [system.post(order.claims, order.refund_claim()) for _ in range(2)]
+    answers = await together(*slow, *quick)
+    by_hand, claimed = counted(answers[:3]), counted(answers[3:])
+    paid = 1108 * by_hand[200] + 1200 * claimed[200]
+    assert 2400 - 1108 < paid <= order.paid == 2400
+    assert {answer.status for answer in answers} <= {200, 400}
+    await system.rest()
+    assert sum(await system.provider_refunds(order)) == paid
+    assert (await system.ledger(order.id))["refunded"] == paid
+    await system.verify()
+
+
+async def test_a_claim_whose_refund_is_on_its_way_cannot_be_canceled(system: Application) -> None:
+    order = await system.sell(an_order(provider="fake"))
+    refund = asyncio.create_task(system.post(order.claims, order.refund_claim(refund_amount=1108)))
+    on_its_way = await eventually(lambda: _claims_of(system, order))
+    path = f"{order.claims}/{on_its_way[0]['id']}/cancel"
+    meanwhile = await system.post(path)
+    assert meanwhile.status == BUSY
+    afterwards = await until_answered(system, path, {})
+    assert afterwards.message == "Claim with a refund cannot be canceled"
+    assert (await refund).order["claims"][0]["refund_amount"] == 1108
+    assert await system.provider_refunds(order) == [1108]
+    await system.verify()
+
+
+async def _claims_of(system: Application, order: Order) -> list[dict[str, Any]]:
+    claims: list[dict[str, Any]] = (await system.order(order.id))["claims"]
+    return claims
+
+
+async def test_a_level_that_is_counted_while_claims_reserve_stays_above_them(
+    system: Application,
+) -> None:
+    wanted = Variant(stocked=5)
+    orders = [an_order() for _ in range(12)]
+    await system.sell(*orders)
+    await system.stock(wanted)
+    found = await system.get(f"/admin/inventory-items?variant_id={wanted.id}")
+    item = found.json["inventory_items"][0]["id"]
+    path = f"/admin/inventory-items/{item}/location-levels/{LOCATION}"
+    claims = [system.post(order.claims, order.replace_claim(wanted)) for order in orders]
+    counts = [until_answered(system, path, {"stocked_quantity": n}) for n in (8, 3, 6, 0, 9, 4)]
+    answers = await together(*claims, *counts)
+    assert {answer.status for answer in answers} <= {200, 400}
+    level = await system.level(wanted.id)
+    assert level.reserved == sum(answer.status == 200 for answer in answers[:12])
+    assert level.reserved <= level.stocked
+    await system.verify()
+
+
+async def test_orders_that_are_loaded_again_while_claims_run_lose_nothing(
+    system: Application,
+) -> None:
+    order = await system.sell(an_order(Line(5)))
+    claims = [system.post(order.claims, order.refund_claim()) for _ in range(5)]
+    imports = [system.post("/admin/import", {"orders": [order.record]}) for _ in range(5)]
+    answers = await together(*(call for pair in zip(claims, imports, strict=True) for call in pair))
+    assert counted(answers[::2]) == {200: 5}
+    assert {answer.status for answer in answers[1::2]} <= {200, BUSY}
+    assert (await system.ledger(order.id))["refunded"] == order.paid
     await system.verify()
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from chassis.testing import DatabaseUrl, eventually
+from deploy.assembly import PROCESSES
+from tests.journeys.conftest import OpenSystem
 from tests.journeys.shop import LOCATION, Line, Order, Variant, an_order
 from tests.journeys.system import Answer, Application, Level, fresh_key
 
@@ -343,7 +346,69 @@ async def test_a_refund_whose_first_answer_is_lost_is_asked_for_by_its_key_and_n
     await system.verify()
 
 
+@pytest.mark.parametrize("with_gift", [False, True])
+async def test_both_halves_of_a_split_refund_may_be_lost_and_are_found(
+    system: Application, with_gift: bool
+) -> None:
+    halves = (1000 + LOSES_ITS_ANSWER, 100 + IS_LOST_ON_THE_WAY)
+    gift = Variant(stocked=1)
+    order = await system.sell(an_order(payments=(halves[0], 1000), provider="fake"))
+    await system.stock(gift)
+    body = order.refund_claim(refund_amount=sum(halves))
+    body |= {"additional_items": [gift.times()]} if with_gift else {}
+    (made,) = (await system.post(order.claims, body)).order["claims"]
+    assert made["refund_amount"] == sum(halves)
+    assert sorted(await system.provider_refunds(order)) == sorted(halves)
+    await system.verify()
+
+
+async def test_who_stops_waiting_finds_the_result_under_the_same_key(
+    open_system: OpenSystem, sqlite_url_factory: DatabaseUrl
+) -> None:
+    databases = {name: await sqlite_url_factory(name) for name in PROCESSES}
+    system = await open_system("embedded", databases=databases, wait_bound_s=0.05)
+    order = await system.sell(an_order(Line(3), provider="fake"))
+    calls = {
+        order.claims: order.refund_claim(refund_amount=500 + LOSES_ITS_ANSWER),
+        order.refund: {"amount": 400 + LOSES_ITS_ANSWER, "reason": "other"},
+    }
+    for path, body in calls.items():
+        key = fresh_key()
+        first = await system.post(path, body, key)
+        assert first.status == 503
+        assert first.headers["idempotency-key"] == key
+        assert int(first.headers["retry-after"]) > 0
+        found = await eventually(lambda: _answered(system, path, body, key))  # noqa: B023
+        assert (await system.post(path, body, key)).body == found.body
+    assert sorted(await system.provider_refunds(order)) == [408, 508]
+    shown = await system.order(order.id)
+    assert len(shown["claims"]) == 1
+    assert shown["refunded_total"] == 408 + 508
+    await system.verify()
+
+
+async def _answered(
+    system: Application, path: str, body: dict[str, Any], key: str
+) -> Answer | None:
+    answer = await system.post(path, body, key)
+    return answer if answer.status == 200 else None
+
+
 # ---------------------------------------------------------------------------------- returns
+
+
+async def test_a_receipt_of_which_only_a_part_could_be_paid_waits_for_a_person(
+    system: Application,
+) -> None:
+    order = await system.sell(an_order(payments=(1000 + IS_DECLINED, 198), provider="fake"))
+    requested = await system.post(order.returns, {"items": [order.line.units()]})
+    (return_,) = requested.order["returns"]
+    path = f"/admin/returns/{return_['id']}/receive"
+    answer = await system.post(path, {"items": [order.line.units()]})
+    assert answer.json["return"]["status"] == "requires_action"
+    assert await system.provider_refunds(order) == [198]
+    assert (await system.ledger(order.id))["refunded"] == 198
+    await system.verify()
 
 
 async def refused_return(
