@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -334,8 +332,6 @@ def topology_definitions(
 
 def main() -> None:
     """The console script."""
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     configure_logs(os.environ.get("RECLAMO_LOG_LEVEL", "WARNING"))
     try:
         app()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ RELATIONS = (
     *("gift_cards", "gift_card_transactions", "payments", "refunds", "items", "shipping_methods"),
     *("fulfillments", "claims", "returns", "swaps"),
 )
+# Relations that orders alone cannot show.
+_OF_OTHERS = frozenset({"items", "claims", "returns", "returnable_items"})
 _REFUNDABLE = (
     *("items.refundable", "swaps.additional_items.refundable"),
     "claims.additional_items.refundable",
@@ -74,10 +76,12 @@ async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
     return found
 
 
-async def orders(parts: Gate, *, who: Principal, found: list[Json]) -> None:
-    """Add claims, returns and variants to a page of orders."""
+async def orders(parts: Gate, *, who: Principal, found: list[Json], wanted: Asked) -> None:
+    """Add claims, returns and variants to a page of orders, where they are asked for."""
     ids = [each["id"] for each in found]
-    if not ids:
+    if not ids or not (wanted.relations | set(wanted.parts)) & _OF_OTHERS:
+        for each in found:
+            each |= {"claims": [], "returns": [], "swaps": []}
         return
     params = {"order_id": ids, "limit": 1000}
     claims, returns = await asyncio.gather(
@@ -158,35 +162,39 @@ class Asked:
     tags: bool = False
 
 
-def asked(*, fields: str | None, expand: str | None) -> Asked:
+def asked(
+    *,
+    fields: str | None,
+    expand: str | None,
+    defaults: Sequence[str] = (*DEFAULT_FIELDS, *_REFUNDABLE),
+    relations: Sequence[str] = RELATIONS,
+) -> Asked:
     """Read the two parameters as Medusa v1 does.
 
     ``fields`` replaces the default fields (``+x,-y`` changes them) and leaves the relations;
     ``expand`` replaces the default relations. ``items.refundable`` and its like are default fields:
     they are shown where their relation is not.
     """
-    names = _names(fields)
+    names = _names(fields, defaults)
     paths = [] if expand is None else [path for path in expand.split(",") if path]
-    relations = frozenset(
-        RELATIONS if expand is None else (path.partition(".")[0] for path in paths)
-    ) | frozenset(name for name in names if name in RELATIONS)
+    heads = set(relations) if expand is None else {path.partition(".")[0] for path in paths}
+    heads |= {name for name in names if name in RELATIONS}
     parts: dict[str, list[tuple[str, ...]]] = {}
     for name in names:
         head, *rest = name.split(".")
-        if rest and head in RELATIONS and head not in relations:
+        if rest and head in RELATIONS and head not in heads:
             parts.setdefault(head, []).append(tuple(rest))
     return Asked(
         fields=tuple(dict.fromkeys(("id", *(n for n in names if n not in RELATIONS), *TOTALS))),
-        relations=relations,
+        relations=frozenset(heads),
         parts={head: tuple(each) for head, each in parts.items()},
-        tags="claims.claim_items.tags" in paths,
+        tags="claims.claim_items.tags" in (*paths, *names),
     )
 
 
-def _names(fields: str | None) -> list[str]:
-    defaults = [*DEFAULT_FIELDS, *_REFUNDABLE]
+def _names(fields: str | None, defaults: Sequence[str]) -> list[str]:
     if fields is None:
-        return defaults
+        return list(defaults)
     names = [name for name in fields.split(",") if name]
     if not names or any(name[0] not in "+-*" for name in names):
         return [name.lstrip("+-*") for name in names]

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from chassis.auth import Principal, Unauthorized
+from chassis.errors import Invalid
 from chassis.http import json_response
 from gateway import answers, bodies, compose, wire
 from gateway.clients import segment
@@ -17,15 +18,16 @@ router = APIRouter()
 
 # Whom the gateway asks as when the shop trusts everybody who knows an order's id.
 _SHOP = Principal("storefront", "agent")
-_ORDER_FIELDS = (
+_FIELDS = (
     *("id", "status", "fulfillment_status", "payment_status", "display_id", "cart_id"),
     *("customer_id", "email", "region_id", "currency_code", "tax_rate", "created_at"),
-    *compose.TOTALS,
+)
+_RELATIONS = (
     *("shipping_address", "fulfillments", "items", "shipping_methods", "discounts"),
     *("customer", "payments", "region"),
 )
-# What a customer has no business with: what our books say about a line, others' notes.
-_HIDDEN_LINE = frozenset({"metadata", "extra", "ordered_quantity", "remedied_quantity"})
+# All that may be asked for; whatever else an order has is the shop's.
+_ALLOWED = frozenset({*_FIELDS, *_RELATIONS, *compose.TOTALS, "billing_address"})
 
 
 def _as_whom(parts: Gate, who: Principal) -> Principal:
@@ -65,16 +67,27 @@ async def request_return(request: Request, parts: Parts, who: Who) -> Response:
 
 
 @router.get("/store/orders/{order_id}")
-async def get_order(order_id: str, parts: Parts, who: Who) -> Response:
+async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
     """A customer's own order: {order}; another's answers like one that does not exist."""
     asking = _as_whom(parts, who)
+    wanted = _asked(wire.query(request))
     whole = await compose.order(parts, who=asking, order_id=order_id)
-    shown = {name: whole.get(name) for name in _ORDER_FIELDS}
-    shown["items"] = [
-        {name: value for name, value in line.items() if name not in _HIDDEN_LINE}
-        for line in whole["items"]
-    ]
-    return json_response({"order": shown})
+    # What a customer has no business with: our notes on a line and on what was sold.
+    for line in whole["items"]:
+        for record in (line, line["variant"] or {}):
+            record.pop("metadata", None)
+    return json_response({"order": compose.view(whole, wanted=wanted)})
+
+
+def _asked(query: dict[str, Any]) -> compose.Asked:
+    wire.reject_unknown(query, {"fields", "expand"})
+    fields, expand = wire.text(query, "fields"), wire.text(query, "expand")
+    paths = [*(fields or "").split(","), *(expand or "").split(",")]
+    heads = [path.lstrip("+-*").partition(".")[0] for path in paths]
+    unknown = [head[:100] for head in heads if head and head not in _ALLOWED]
+    if unknown:
+        raise Invalid("invalid_data", f"Requested fields [{', '.join(unknown)}] are not valid")
+    return compose.asked(fields=fields, expand=expand, defaults=_FIELDS, relations=_RELATIONS)
 
 
 @router.get("/store/return-reasons")

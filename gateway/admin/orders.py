@@ -45,7 +45,7 @@ async def list_orders(request: Request, parts: Parts, who: Who) -> Response:
         )
     params = _filters(query) | {"limit": limit, "offset": offset}
     page = await parts.orders.get("/orders", who=who, params=params)
-    await compose.orders(parts, who=who, found=page["orders"])
+    await compose.orders(parts, who=who, found=page["orders"], wanted=wanted)
     shown = [
         compose.view(each, wanted=wanted) | {"created_at": each["created_at"]}
         for each in page["orders"]
@@ -98,10 +98,9 @@ async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> 
     """One order: {order}, with the asked fields and relations and always the totals."""
     query = wire.query(request)
     wire.reject_unknown(query, {"expand", "fields"})
-    fields, expand = wire.text(query, "fields"), wire.text(query, "expand")
+    wanted = compose.asked(fields=wire.text(query, "fields"), expand=wire.text(query, "expand"))
     whole = await compose.order(parts, who=who, order_id=order_id)
-    shown = compose.view(whole, fields=fields, expand=expand)
-    return json_response({"order": shown})
+    return json_response({"order": compose.view(whole, wanted=wanted)})
 
 
 @router.get("/admin/orders/{order_id}/ledger")

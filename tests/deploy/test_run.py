@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,20 @@ async def test_broken_secrets_are_one_line_and_are_not_overwritten(
     run = await asyncio.to_thread(reclamo, "up", "--embedded", "--data-dir", tmp_path)
     _is_one_line(run, "holds no secrets: repair it, or remove it for new ones")
     assert (tmp_path / "secrets.json").read_text() == text
+
+
+async def test_a_client_that_goes_away_while_it_is_answered_is_nobodys_trouble(
+    seeded: GatewaySettings,
+) -> None:
+    async with up(seeded.data_dir) as system:
+        said = system.said
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", system.port)) as client:
+                client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+                # Closed with a reset and not with a farewell.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert (await _order(system.url))["id"] == order_id(1001)
+        assert system.said == said
 
 
 # ---- the end -----------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from chassis.errors import Unavailable
 from gateway import compose
 from gateway.clients import TimedOut, Upstream
@@ -70,3 +72,39 @@ async def test_an_order_of_very_many_variants_is_read(shop: Door) -> None:
 
 def test_a_timeout_is_passing_trouble() -> None:
     assert issubclass(TimedOut, Unavailable)
+
+
+WHOLE = {
+    "id": "order_1",
+    "status": "pending",
+    "email": "a@b.c",
+    "extra": {"store": "x"},
+    "total": 5,
+    "items": [{"id": "i", "title": "Mug", "refundable": 3, "extra": None}],
+    "refunds": [{"id": "r", "metadata": {"cause_id": "c"}}],
+    "claims": [{"id": "c", "status": "open", "additional_items": [], "claim_items": []}],
+    **{name: [] for name in compose.RELATIONS if name not in ("items", "refunds", "claims")},
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expand", "shown"),
+    [
+        ("id", "", {"id": "order_1", "total": 5}),
+        ("-email", "region", {"region": [], "items": [{"refundable": 3}]}),
+        ("status,items.title", "", {"status": "pending", "items": [{"title": "Mug"}]}),
+        ("+email,+items.id", "", {"items": [{"refundable": 3, "id": "i"}]}),
+        ("id,extra", "", {"extra": {"store": "x"}}),
+        (None, "items.variant", {"claims": [{"additional_items": []}], "swaps": []}),
+        ("id", "refunds", {"refunds": [{"id": "r", "metadata": None}]}),
+        ("id,items.nothing,nothing", "nothing", {"items": [{}]}),
+    ],
+)
+def test_fields_and_relations_are_picked(
+    fields: str | None, expand: str, shown: dict[str, object]
+) -> None:
+    wanted = compose.asked(fields=fields, expand=expand)
+    found = compose.view(WHOLE, wanted=wanted)
+    assert {name: found[name] for name in shown} == shown
+    if fields in ("id", "-email"):
+        assert "email" not in found

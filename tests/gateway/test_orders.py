@@ -33,8 +33,9 @@ async def test_an_order_shows_default_fields_relations_and_totals_and_nothing_of
 @pytest.mark.parametrize(
     ("query", "own"),
     [
-        ("fields=id,status", {"id", "status"}),
-        ("fields=id", {"id"}),
+        ("fields=id,status", {"id", "status", *RELATIONS}),
+        ("fields=id,status&expand=", {"id", "status"}),
+        ("fields=id,items.title&expand=region", {"id", "region", "items"}),
         ("fields=status&expand=refunds", {"id", "status", "refunds"}),
         ("fields=id&expand=returnable_items", {"id", "returnable_items"}),
     ],

@@ -132,3 +132,42 @@ async def test_reasons_are_public(shop: Door) -> None:
     missing = await nobody.get("/store/return-reasons/rr_x")
     message = "Return Reason with id: rr_x was not found."
     assert (missing.status_code, missing.json()["message"]) == (404, message)
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("fields=id,email&expand=items", {"id", "email", "items"}),
+        ("fields=id&expand=billing_address,fulfillments.tracking_links", None),
+        ("expand=", None),
+    ],
+)
+async def test_a_customer_chooses_among_what_may_be_seen(
+    shop: Door, query: str, shown: set[str] | None
+) -> None:
+    ana = await shop.customer("ana")
+    order = (await ana.get(f"/store/orders/order_ana?{query}")).json()["order"]
+    if shown is not None:
+        assert {name for name in order if "total" not in name} - {"refundable_amount"} == shown
+    if "billing_address" in query:
+        assert order["billing_address"]["first_name"] == "Ana"
+        assert "items" not in order
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("expand=refunds", "Requested fields [refunds] are not valid"),
+        ("fields=metadata,id", "Requested fields [metadata] are not valid"),
+        ("fields=%2Bextra", "Requested fields [extra] are not valid"),
+        ("expand=claims.claim_items,returns", "Requested fields [claims, returns] are not valid"),
+        ("expand[]=items&tenant=1", "property tenant should not exist"),
+    ],
+)
+async def test_a_customer_cannot_ask_for_what_is_the_shops(
+    shop: Door, query: str, message: str
+) -> None:
+    ana = await shop.customer("ana")
+    answer = await ana.get(f"/store/orders/order_ana?{query}")
+    assert answer.status_code == 400
+    assert answer.json() == {"type": "invalid_data", "message": message}

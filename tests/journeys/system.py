@@ -243,7 +243,7 @@ class Application(ABC):
 
     @abstractmethod
     async def tamper(self, service: str, sql: str) -> int:
-        """Change a service's database behind its back; how many rows."""
+        """Change a service's database behind its back; how many rows the statement touched."""
 
     async def rows(self, service: str, sql: str, **params: Any) -> list[Json]:
         """Rows of a service's own database, for what no answer shows."""
@@ -289,6 +289,8 @@ class Embedded(Application):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                # Longer than clients keep a connection: it is theirs to close.
+                timeout_keep_alive=60,
             )
         )
         self._serving = asyncio.create_task(self._server.serve())

@@ -10,13 +10,14 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from chassis import engines
 from deploy.assembly import PROCESSES
+from tests.journeys.conftest import needs_engines
 from tests.journeys.crash_kit import CLIENTS, Load, Outcome, Shop, audit
 
 pytestmark = [
@@ -90,13 +91,7 @@ KILLS = (
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
     """One running system for all tests of the file, and a report of what they did to it."""
-    try:
-        engines.postgres_binaries()
-        engines.rabbitmq_binary()
-    except engines.EngineMissing as missing:
-        if os.environ.get("REQUIRE_INFRA") == "1":
-            pytest.fail(f"no real engine: {missing} (REQUIRE_INFRA=1)", pytrace=False)
-        pytest.skip(f"no real engine: {missing}")
+    needs_engines()
     folder = tempfile.mkdtemp(prefix="reclamo-crash-")
     # PostgreSQL may have to run as another user, who must be able to walk through.
     os.chmod(folder, 0o711)
@@ -128,9 +123,11 @@ def _report(config: pytest.Config, shop: Shop) -> None:
             terminal.write_line(line)
 
 
-async def _all_is_well(shop: Shop, load: Load, what: str, *, kills: int, since: float) -> None:
+async def _all_is_well(shop: Shop, load: Load, what: str, *, kills: int, since: datetime) -> None:
     """At rest within a minute, every answer stands, and the books hold what was asked."""
     rest_after_s = await shop.rest(since)
+    lost = await shop.healed_late(since)
+    assert not lost, "\n".join(lost[:20])
     await shop.same_answers(load)
     wrong = audit(shop.errands, await shop.books())
     assert not wrong, "\n".join(wrong[:20])

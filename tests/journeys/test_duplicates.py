@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from deploy.assembly import PROCESSES, SERVICES
 from services.orders.providers import fake_ledger
 from tests.journeys.conftest import OpenSystem
 from tests.journeys.shop import Line, Order, Variant, an_order
-from tests.journeys.system import Answer, Application, Distributed, fresh_key, together
+from tests.journeys.system import Answer, Application, Distributed, Level, fresh_key, together
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -298,7 +299,7 @@ def _same(actual: Json, expected: Json, what: str) -> None:
     assert not different, f"{what}: {different}"
 
 
-# ---------------------------------------------------------------------------------- over a broker
+# ---------------------------------------------------------------------------------- all over again
 
 
 async def _send_everything_again(system: Application) -> int:
@@ -307,18 +308,18 @@ async def _send_everything_again(system: Application) -> int:
     return sum(again)
 
 
-async def _deliveries(system: Distributed) -> int:
-    """Messages that wait in the broker: at rest there are none."""
+async def _is_quiet(system: Application) -> bool:
+    """Nothing to send, and nothing waits in the broker."""
+    await system.rest()
+    if not isinstance(system, Distributed):
+        return True
     told = await asyncio.to_thread(
         system.local.rabbit.ctl, "-q", "list_queues", "name", "messages", "--no-table-headers"
     )
-    return sum(int(line.split()[1]) for line in told.splitlines() if len(line.split()) == 2)
+    return sum(int(line.split()[1]) for line in told.splitlines() if len(line.split()) == 2) == 0
 
 
-@pytest.mark.parametrize("system", ["local"], indirect=True)
-async def test_a_broker_that_gets_the_whole_past_twice_more_changes_nothing(
-    system: Distributed,
-) -> None:
+async def test_the_whole_past_twice_more_changes_nothing(system: Application) -> None:
     load = Load(system, "again", rounds=1)
     await load.run()
     await system.verify()
@@ -327,12 +328,72 @@ async def test_a_broker_that_gets_the_whole_past_twice_more_changes_nothing(
     ledger = fake_ledger(system.data_dir / "fake_provider.sqlite3")
     for _ in range(2):
         assert await _send_everything_again(system) > 150
-        await system.rest()
-        await eventually(lambda: _nothing_waits(system), within_s=30, every_s=0.2)
+        await eventually(partial(_is_quiet, system), within_s=30, every_s=0.2)
         await system.verify()
         _same(await load.end_state(), before, "sent again")
     assert fake_ledger(system.data_dir / "fake_provider.sqlite3") == ledger
 
 
-async def _nothing_waits(system: Distributed) -> bool:
-    return await _deliveries(system) == 0
+async def test_a_past_that_the_inboxes_have_forgotten_changes_nothing(system: Application) -> None:
+    """The second protection alone: claims, returns, receipts and sagas know what they have seen."""
+    load = Load(system, "forgotten", rounds=1)
+    await load.run()
+    await system.verify()
+    before = await load.end_state()
+    for _ in range(2):
+        for name in SERVICES:
+            assert await system.tamper(name, "DELETE FROM inbox") > 0
+        assert await _send_everything_again(system) > 150
+        await eventually(partial(_is_quiet, system), within_s=30, every_s=0.2)
+        await system.verify()
+        _same(await load.end_state(), before, "forgotten and sent again")
+
+
+# ---------------------------------------------------------------------------------- undo, then do
+
+
+async def _undo_before_do(system: Application, owner: str, tables: str, command: str) -> None:
+    """As if the undo had overtaken the command it takes back: ``owner`` has never heard of it."""
+    for table in (*tables.split(), "inbox"):
+        await system.tamper(owner, f"DELETE FROM {table}")
+    for step in ("release", "place"):
+        key = f"{owner}.{command}.{step}"
+        again = f"UPDATE outbox SET sent_at = NULL WHERE routing_key = '{key}'"
+        sent = [await system.tamper(name, again) for name in ("claims", "returns")]
+        assert sum(sent) == 1, key
+        await system.rest()
+
+
+async def test_a_reservation_that_comes_after_its_release_reserves_nothing(
+    open_system: OpenSystem, sqlite_url_factory: DatabaseUrl
+) -> None:
+    system = await _fresh_embedded(open_system, sqlite_url_factory)
+    wanted = Variant(stocked=3)
+    order = await system.sell(an_order())
+    await system.stock(wanted)
+    refused = await system.post(order.claims, order.replace_claim(wanted, 2))
+    assert refused.status == 400
+    await system.rest()
+    await _undo_before_do(system, "inventory", "reservations reservation_groups", "reservation")
+    assert await system.level(wanted.id) == Level(3, 0)
+    await system.verify()
+
+
+@pytest.mark.parametrize("kind", ["claim", "return"])
+async def test_a_hold_that_comes_after_its_release_holds_nothing(
+    open_system: OpenSystem, sqlite_url_factory: DatabaseUrl, kind: str
+) -> None:
+    system = await _fresh_embedded(open_system, sqlite_url_factory)
+    rare = Variant(stocked=0)
+    order = await system.sell(an_order())
+    await system.stock(rare)
+    if kind == "claim":
+        assert (await system.post(order.claims, order.replace_claim(rare))).status == 400
+    else:
+        shown = (await system.post(order.returns, {"items": [order.line.units()]})).order
+        await system.post(f"/admin/returns/{shown['returns'][0]['id']}/cancel")
+    await system.rest()
+    await _undo_before_do(system, "orders", "remedy_lines remedies", f"{kind}-hold")
+    (line,) = await system.rows("orders", "SELECT remedied_quantity FROM order_lines")
+    assert line["remedied_quantity"] == 0
+    await system.verify()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -378,7 +379,7 @@ async def test_who_stops_waiting_finds_the_result_under_the_same_key(
         assert first.status == 503
         assert first.headers["idempotency-key"] == key
         assert int(first.headers["retry-after"]) > 0
-        found = await eventually(lambda: _answered(system, path, body, key))  # noqa: B023
+        found = await eventually(partial(_answered, system, path, body, key))
         assert (await system.post(path, body, key)).body == found.body
     assert sorted(await system.provider_refunds(order)) == [408, 508]
     shown = await system.order(order.id)
