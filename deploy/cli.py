@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from chassis import auth
 from chassis.errors import Unavailable
 from chassis.observability import configure_logs
 from chassis.values import random_token
@@ -275,6 +274,8 @@ def verify(
 @app.command()
 def keygen() -> None:
     """Print fresh secrets as lines for an environment file."""
+    from chassis import auth
+
     secret = random_token(32)
     public = auth.public_text(auth.private_key(secret, "internal"))
     lines = [f"RECLAMO_SECRET_KEY={secret}", f"RECLAMO_INTERNAL_PUBLIC_KEY={public}"]

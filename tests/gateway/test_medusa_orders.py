@@ -307,35 +307,32 @@ LISTS = (
 )
 
 
-@pytest.mark.parametrize("name", LISTS)
-async def test_a_page_of_nothing_still_counts(door: Door, name: str) -> None:
-    document = medusa.orders_document()
-    await door.load(document)
-    page = (await door.get(f"/admin/{name}?limit=0")).json()
-    (plural,) = set(page) - {"count", "offset", "limit"}
-    assert (page[plural], page["limit"], page["offset"]) == ([], 0, 0)
-    whole = (await door.get(f"/admin/{name}/")).json()
-    assert whole["count"] == page["count"] == len(whole[plural])
+async def test_a_page_of_nothing_still_counts(door: Door) -> None:
+    await door.load(medusa.orders_document())
+    for name in LISTS:
+        page = (await door.get(f"/admin/{name}?limit=0")).json()
+        (plural,) = set(page) - {"count", "offset", "limit"}
+        assert (page[plural], page["limit"], page["offset"]) == ([], 0, 0)
+        whole = (await door.get(f"/admin/{name}/")).json()
+        assert whole["count"] == page["count"] == len(whole[plural])
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        *("display_id=x", "display_id=99999999999999999999", "tax_rate=a", "tax_rate=nan"),
-        *("q[]=a", "q[a]=b", "email[a]=b", "expand[]=a", "order=password", "created_at=1"),
-        *("created_at[gt]=x", "created_at[like]=1", "limit=x", "limit[]=1", "offset=-1"),
-    ],
+SENSELESS = (
+    *("display_id=x", "display_id=99999999999999999999", "tax_rate=a", "tax_rate=nan"),
+    *("q[]=a", "q[a]=b", "email[a]=b", "expand[]=a", "order=password", "created_at=1"),
+    *("created_at[gt]=x", "created_at[like]=1", "limit=x", "limit[]=1", "offset=-1"),
 )
-async def test_a_filter_that_makes_no_sense_is_refused_in_plain_words(
-    door: Door, query: str
-) -> None:
-    answer = await door.get(f"/admin/orders?{query}")
-    assert answer.status_code == 400, answer.text
-    assert set(answer.json()) == {"type", "message"}
-    assert answer.json()["type"] == "invalid_data"
-    # The words of the libraries behind the services are not the contract's.
-    assert "Input should" not in answer.text
-    assert "query." not in answer.text
+
+
+async def test_a_filter_that_makes_no_sense_is_refused_in_plain_words(door: Door) -> None:
+    for query in SENSELESS:
+        answer = await door.get(f"/admin/orders?{query}")
+        assert answer.status_code == 400, query
+        assert set(answer.json()) == {"type", "message"}
+        assert answer.json()["type"] == "invalid_data"
+        # The words of the libraries behind the services are not the contract's.
+        assert "Input should" not in answer.text
+        assert "query." not in answer.text
 
 
 async def test_an_order_of_many_lines_is_shown_whole(door: Door) -> None:

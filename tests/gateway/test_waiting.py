@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -132,15 +133,14 @@ UNKEPT = (
 )
 
 
-@pytest.mark.parametrize(
-    "template",
-    sorted(path for method, path in access.TABLE if method == "POST" and path not in UNKEPT),
-)
-async def test_every_change_tells_the_key_that_it_was_sent(shop: Door, template: str) -> None:
-    names = ("order_id", "claim_id", "return_id", "reason_id", "item_id", "location_id", "user_id")
-    path = template
-    for name in names:
-        path = path.replace("{" + name + "}", f"{name}_x")
-    answer = await shop.post(path, {"nonsense": 1}, key="k-any")
-    assert answer.status_code in (400, 404), answer.text
-    assert answer.headers.get(KEY) == "k-any"
+async def test_every_change_tells_the_key_that_it_was_sent(shop: Door) -> None:
+    silent = []
+    for method, template in sorted(access.TABLE):
+        if method != "POST" or template in UNKEPT:
+            continue
+        path = re.sub(r"{(\w+)}", r"\1_x", template)
+        answer = await shop.post(path, {"nonsense": 1}, key="k-any")
+        assert answer.status_code in (400, 404), answer.text
+        if KEY not in answer.headers:
+            silent.append(template)
+    assert silent == []

@@ -9,7 +9,11 @@ import pytest
 from tests.journeys.shop import LOCATION, RETURN_OPTION, Line, Order, Variant, an_order
 from tests.journeys.system import Answer, Application, Level, fresh_key
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # One installation of each kind serves them all.
+    pytest.mark.xdist_group("journeys"),
+]
 
 MORE_THAN_FULFILLED = "Cannot claim more of an item than has been fulfilled."
 # The return option costs 3.50 plus 20 % tax.

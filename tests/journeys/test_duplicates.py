@@ -21,7 +21,11 @@ from tests.journeys.conftest import OpenSystem
 from tests.journeys.shop import Line, Order, Variant, an_order
 from tests.journeys.system import Answer, Application, Distributed, Level, fresh_key, together
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # One installation of each kind serves them all.
+    pytest.mark.xdist_group("journeys"),
+]
 
 Json = dict[str, Any]
 GIFTS = 500

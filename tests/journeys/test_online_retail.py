@@ -14,7 +14,11 @@ from deploy.replay_client import As, Reconciliation, replay
 from tests.journeys.conftest import OpenSystem
 from tests.journeys.system import SECRETS, Application, Distributed
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # One installation of each kind serves them all.
+    pytest.mark.xdist_group("journeys"),
+]
 
 SLICE = Path(__file__).parents[2] / "deploy" / "demo" / "online_retail_slice.csv"
 ORDERS = 120

@@ -12,7 +12,11 @@ from chassis.testing import eventually
 from tests.journeys.shop import LOCATION, Line, Order, Variant, an_order
 from tests.journeys.system import Answer, Application, Level, fresh_key, together
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # One installation of each kind serves them all.
+    pytest.mark.xdist_group("journeys"),
+]
 
 MORE_THAN_FULFILLED = "Cannot claim more of an item than has been fulfilled."
 MORE_THAN_PURCHASED = "Cannot return more items than have been purchased"

@@ -15,7 +15,11 @@ from tests.journeys.conftest import OpenSystem
 from tests.journeys.shop import LOCATION, Line, Order, Variant, an_order
 from tests.journeys.system import Answer, Application, Level, fresh_key
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # One installation of each kind serves them all.
+    pytest.mark.xdist_group("journeys"),
+]
 
 MORE_THAN_FULFILLED = "Cannot claim more of an item than has been fulfilled."
 TOO_MUCH = "Refund amount is greater that the refundable amount"
