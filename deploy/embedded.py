@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from chassis import auth, failpoints, migrations
 from chassis.bus_local import LocalBus
 from chassis.db import Database, connect
+from chassis.errors import Unavailable
 from chassis.service import Service
 from deploy.assembly import SERVICES, settings_of, topology
 from deploy.secrets_file import Secrets
@@ -69,10 +70,19 @@ class Embedded:
 
 
 async def _migrate(name: str, database: Database) -> None:
-    """Alembic is heavy: it is loaded only for a database that is behind."""
+    """Alembic is heavy: it is loaded only for a database that is behind.
+
+    Raises Unavailable for one that is ahead.
+    """
     await database.open()
-    if await migrations.current(database) == migrations.head(name):
+    at, head = await migrations.current(database), migrations.head(name)
+    if at == head:
         return
+    if at and at > head:
+        raise Unavailable(
+            f"the data of {name} is from a newer version (schema {at}, this one knows {head}):"
+            " start that version, or choose another data folder"
+        )
     await database.close()
     await asyncio.to_thread(migrations.upgrade, name, database.url)
     await database.open()

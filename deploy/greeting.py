@@ -29,8 +29,10 @@ def embedded(url: str, secrets: Secrets, *, data_dir: Path, seeded: bool, second
             "                 warehouse@reclamo.example  customer ana@reclamo.example\n"
             f"                 password for all: {secrets.demo_password}"
         )
-    _token_and_try(url, secrets, seeded=seeded)
+    words.print(f"  API token      {secrets.admin_token}")
     words.print(f"  data           {data_dir.absolute()}")
+    if seeded:
+        _try(url, secrets)
     words.print("\n  Embedded mode: one process, SQLite; not for production. Ctrl-C stops it.\n")
 
 
@@ -43,7 +45,8 @@ def local(system: Local, secrets: Secrets, *, seconds: float) -> None:
         words.print(f"  {name:<14} {process.url}  pid {pid}  log {process.log_file}")
     words.print(f"  postgresql     {system.postgres.url}")
     words.print(f"  rabbitmq       {system.rabbit.url}")
-    _token_and_try(system.url, secrets, seeded=True)
+    words.print(f"  API token      {secrets.admin_token}")
+    _try(system.url, secrets)
     words.print("\n  Every service is its own process; one Ctrl-C stops all.\n")
 
 
@@ -57,10 +60,8 @@ def _addresses(url: str) -> None:
         words.print(f"  {name:<14} {url}{path}")
 
 
-def _token_and_try(url: str, secrets: Secrets, *, seeded: bool) -> None:
-    words.print(f"  API token      {secrets.admin_token}")
-    if seeded:
-        words.print(f"\n  Open a claim:\n\n{_curl(url, secrets.admin_token)}\n", markup=False)
+def _try(url: str, secrets: Secrets) -> None:
+    words.print(f"\n  Open a claim:\n\n{_curl(url, secrets.admin_token)}", markup=False)
 
 
 def _curl(url: str, token: str) -> str:

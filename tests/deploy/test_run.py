@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -218,6 +219,15 @@ async def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
     file.write_text("no folder")
     run = await asyncio.to_thread(reclamo, "up", "--embedded", "--data-dir", file)
     _is_one_line(run, "cannot be used: File exists")
+
+
+async def test_data_of_a_newer_version_is_left_alone(seeded: GatewaySettings) -> None:
+    connection = sqlite3.connect(seeded.data_dir / "claims.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    run = await asyncio.to_thread(reclamo, "up", "--embedded", "--data-dir", seeded.data_dir)
+    _is_one_line(run, "the data of claims is from a newer version")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"secret_key": "x"}', '{"other": 1}'])
