@@ -101,7 +101,7 @@ class Up:
 
     async def ended(self) -> int:
         """Until it has ended by itself; its exit code."""
-        return await asyncio.to_thread(self.process.wait, 30)
+        return await asyncio.to_thread(self.process.wait, 60)
 
 
 @asynccontextmanager

@@ -232,6 +232,17 @@ class Application(ABC):
             assert not found, f"{name}: {found[:3]}"
         return True
 
+    async def quiet(self) -> None:
+        """Until nothing is under way, and no message waits in the broker."""
+        await eventually(self._is_quiet, within_s=REST_WITHIN_S, every_s=0.2)
+
+    async def _is_quiet(self) -> bool:
+        await self.rest()
+        return await self._waiting_messages() == 0
+
+    async def _waiting_messages(self) -> int:
+        return 0
+
     async def verify(self) -> None:
         """Wait for rest; then no invariant may be broken, in a service or between two."""
         await self.rest()
@@ -244,6 +255,32 @@ class Application(ABC):
     @abstractmethod
     async def tamper(self, service: str, sql: str) -> int:
         """Change a service's database behind its back; how many rows the statement touched."""
+
+    async def sent(self) -> dict[str, int]:
+        """How far each service has got in writing messages."""
+        last = {}
+        for name in SERVICES:
+            (row,) = await self.rows(name, "SELECT COALESCE(MAX(seq), 0) AS seq FROM outbox")
+            last[name] = int(row["seq"])
+        return last
+
+    async def send_again(self, since: dict[str, int], *, forgotten: bool = False) -> int:
+        """Let the relays send all messages since then once more; how many.
+
+        ``forgotten``: the inboxes no longer know them.
+        """
+        if forgotten:
+            for name, seq in since.items():
+                told = await self.rows(name, "SELECT id FROM outbox WHERE seq > :seq", seq=seq)
+                ids = ", ".join(f"'{row['id']}'" for row in told)
+                for receiver in SERVICES:
+                    await self.tamper(receiver, f"DELETE FROM inbox WHERE message_id IN ({ids})")
+        again = [
+            await self.tamper(name, f"UPDATE outbox SET sent_at = NULL WHERE seq > {seq}")
+            for name, seq in since.items()
+        ]
+        await self.quiet()
+        return sum(again)
 
     async def rows(self, service: str, sql: str, **params: Any) -> list[Json]:
         """Rows of a service's own database, for what no answer shows."""
@@ -346,6 +383,12 @@ class Distributed(Application):
         finally:
             await connection.close()
         return int(done.split()[-1])
+
+    async def _waiting_messages(self) -> int:
+        told = await asyncio.to_thread(
+            self.local.rabbit.ctl, "-q", "list_queues", "messages", "--no-table-headers"
+        )
+        return sum(int(line) for line in told.split())
 
     async def forget(self) -> None:
         """Empty at rest, as if just installed; who may sign in stays."""
