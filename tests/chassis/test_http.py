@@ -32,7 +32,13 @@ from tests.chassis.shop import SCHEMA, pack, packed
 
 KEY = auth.private_key("a secret of at least 32 characters", "internal")
 TOKEN = Issuer(KEY).mint(Principal(id="usr_1", role="agent"), "shop")
-BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def bearer() -> dict[str, str]:
+    """A fresh token: one made when this file was loaded would be too old in a long run."""
+    return {
+        "authorization": f"Bearer {Issuer(KEY).mint(Principal(id='usr_1', role='agent'), 'shop')}"
+    }
 
 
 class TestParseJson:
@@ -217,7 +223,7 @@ class _Nowhere(Database):
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with a_client(an_app(_Nowhere("none")), headers=BEARER) as client:
+    async with a_client(an_app(_Nowhere("none")), headers=bearer()) as client:
         yield client
 
 
@@ -348,7 +354,7 @@ class TestBodies:
         frame = len(b'{"box": "1", "note": ""}')
         body = b'{"box": "1", "note": "' + b"x" * (BODY_MAX_BYTES - frame) + b'"}'
         assert len(body) == BODY_MAX_BYTES
-        async with a_client(an_app(database), headers=BEARER) as client:
+        async with a_client(an_app(database), headers=bearer()) as client:
             answer = await client.post(
                 "/boxes", content=body, headers={"content-type": "application/json"}
             )
@@ -376,7 +382,7 @@ class TestBodies:
         assert answer.headers["content-type"] == "application/problem+json"
 
     async def test_nul_in_a_path_is_no_defect(self, database: Database) -> None:
-        async with a_client(an_app(database), headers=BEARER) as client:
+        async with a_client(an_app(database), headers=bearer()) as client:
             assert (await client.get("/boxes/a%00b")).status_code in (404, 422)
 
 
@@ -417,7 +423,7 @@ class TestAttempts:
 
 class TestSettled:
     async def ask(self, database: Database, outcome: str, **headers: str) -> httpx2.Response:
-        async with a_client(an_app(database), headers=BEARER) as client:
+        async with a_client(an_app(database), headers=bearer()) as client:
             return await client.post(f"/waits/{outcome}", headers=headers)
 
     async def test_a_decided_result_is_200(self, database: Database) -> None:
@@ -466,7 +472,7 @@ class TestTheCommitComesBeforeTheAnswer:
         database.listen("packed", lambda: order.append("committed"))
         transport = httpx2.ASGITransport(app=noted, raise_app_exceptions=False)
         async with httpx2.AsyncClient(
-            transport=transport, base_url="http://shop", headers=BEARER
+            transport=transport, base_url="http://shop", headers=bearer()
         ) as client:
             answer = await client.post("/boxes", json={"box": "1"})
         return answer.status_code, order

@@ -300,6 +300,56 @@ async def test_a_client_that_does_not_wait_asks_later_with_its_key(system: Appli
     await system.verify()
 
 
+@pytest.mark.parametrize("provider", ["manual", "fake"])
+async def test_everything_that_happens_is_told_once(system: Application, provider: str) -> None:
+    order = await system.sell(an_order(Line(2), provider=provider))
+    other = Variant(stocked=1)
+    await system.stock(other)
+    refund = await claim(system, order, order.refund_claim(return_shipping={}))
+    (back,) = (await system.order(order.id))["returns"]
+    await receive(system, back, order.line)
+    replace = await claim(system, order, order.replace_claim(other))
+    await cancel_claim(system, order, replace)
+    own = await request_return(system, order)
+    await receive(system, own, order.line)
+    gone = await system.post(order.returns, {"items": [order.line.units()]})
+    assert gone.status == 400
+    await system.rest()
+    assert await said(system, refund["id"]) == [
+        "claims.claim.created.v1",
+        "claims.claim.refunded.v1",
+        "claims.claim.confirmed.v1",
+    ]
+    assert await said(system, replace["id"]) == [
+        "claims.claim.created.v1",
+        "claims.claim.confirmed.v1",
+        "claims.claim.canceled.v1",
+    ]
+    for return_ in (back, own):
+        assert await said(system, return_["id"]) == [
+            "returns.return.requested.v1",
+            "returns.return.received.v1",
+        ]
+    told = await said(system, order.id)
+    assert sorted(told) == [
+        *["orders.order.items-returned.v1"] * 2,
+        *["orders.order.refunded.v1"] * 2,
+    ]
+    await system.verify()
+
+
+async def said(system: Application, id_: str) -> list[str]:
+    """The events about something, in the order in which they were told."""
+    service = {"claim": "claims", "ret": "returns", "order": "orders"}[id_.split("_")[0]]
+    rows = await system.rows(
+        service,
+        "SELECT routing_key FROM outbox WHERE aggregateid = :id AND aggregateversion IS NOT NULL"
+        " ORDER BY aggregateversion",
+        id=id_,
+    )
+    return [row["routing_key"] for row in rows]
+
+
 # ---------------------------------------------------------------------------------- returns
 
 
