@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from tests.journeys.system import Application, Distributed, Embedded
 
 OpenSystem = Callable[..., Awaitable[Application]]
 MODES = ("embedded", "local")
+PREFIX = "reclamo-journey-"
+YOUNG_S = 60.0
 
 
 def needs_engines() -> None:
@@ -35,13 +39,31 @@ def needs_engines() -> None:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="reclamo-journey-"))
+    """A folder for one installation, locked while it is in use."""
+    _end_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     # PostgreSQL may have to run as another user, who must be able to walk through.
     folder.chmod(0o711)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / "alive").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_abandoned() -> None:
+    """A run that was killed leaves its engines behind (its services end with it); nobody holds
+    its lock any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError), (folder / "alive").open("r") as lock:
+            # A run that is just beginning has made its folder and not yet its lock.
+            if time.time() - folder.stat().st_ctime < YOUNG_S:
+                continue
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            engines.PostgresServer(folder / "postgres").kill()
+            engines.RabbitServer(folder / "rabbitmq").kill()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(mode: str, folder: Path, **settings: Any) -> Application:

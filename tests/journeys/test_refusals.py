@@ -466,20 +466,27 @@ async def test_a_return_whose_way_is_unknown(system: Application) -> None:
     await refused_return(system, order, body, 404, why)
 
 
-async def test_a_refused_receipt_leaves_the_return_as_it_was(system: Application) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_refused_receipt_leaves_a_return_that_can_be_received_elsewhere(
+    system: Application, at_once: bool
+) -> None:
     order = await system.sell(an_order())
-    requested = await system.post(order.returns, {"items": [order.line.units()]})
-    (return_,) = requested.order["returns"]
-    path, key = f"/admin/returns/{return_['id']}/receive", fresh_key()
-    elsewhere = {"items": [order.line.units()], "location_id": "sloc_nobody"}
-    first = await system.post(path, elsewhere, key)
+    nowhere = {"items": [order.line.units()], "location_id": "sloc_nobody"}
+    path, body, key = order.returns, nowhere | {"receive_now": True}, fresh_key()
+    if not at_once:
+        requested = await system.post(order.returns, {"items": [order.line.units()]})
+        path = f"/admin/returns/{requested.order['returns'][0]['id']}/receive"
+        body = nowhere
+    first = await system.post(path, body, key)
     assert first.status == 404
     assert first.message.endswith(" and location sloc_nobody not found")
-    assert (await system.post(path, elsewhere, key)).body == first.body
+    assert (await system.post(path, body, key)).body == first.body
     await system.verify()
-    shown = (await system.get(f"/admin/returns/{return_['id']}")).json["return"]
-    assert shown["status"] == "requested"
+    assert (await system.ledger(order.id))["refunded"] == 0
+    (return_,) = (await system.order(order.id))["returns"]
+    assert return_["status"] == "requested"
     parcel = {"items": [order.line.units()], "location_id": LOCATION}
-    assert (await system.post(path, parcel)).json["return"]["status"] == "received"
+    received = await system.post(f"/admin/returns/{return_['id']}/receive", parcel)
+    assert received.json["return"]["status"] == "received"
     assert (await system.ledger(order.id))["refunded"] == 1200
     await system.verify()
