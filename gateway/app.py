@@ -13,8 +13,9 @@ from starlette.types import ASGIApp
 
 from chassis import auth, failpoints, migrations, serve
 from chassis.db import Database, connect
+from chassis.door import BODY_MAX_BYTES
 from chassis.errors import Unavailable
-from chassis.http import BODY_MAX_BYTES, Edge, json_response
+from chassis.http import Edge, json_response
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
 from gateway import errors, openapi, pages, store, storefront, wire

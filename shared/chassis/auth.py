@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import hashes
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from fastapi import Depends, Request
+from starlette.requests import Request
 
 from chassis import clock, context
 from chassis.errors import Forbidden
@@ -151,8 +151,8 @@ def decode(
     return claims
 
 
-async def principal(request: Request) -> Principal:
-    """FastAPI dependency: who asks, by the internal token; 401 without a valid one."""
+def principal(request: Request) -> Principal:
+    """Who asks, by the internal token; raises Unauthorized without a valid one."""
     header = request.headers.get("authorization", "")
     if not header.startswith("Bearer "):
         raise Unauthorized("no internal token")
@@ -160,9 +160,6 @@ async def principal(request: Request) -> Principal:
     who = verifier.verify(header[7:])
     context.enter(actor_kind=who.role, actor_id=who.id)
     return who
-
-
-Who = Annotated[Principal, Depends(principal)]
 
 
 def require(*roles: str) -> Callable[[Principal], None]:

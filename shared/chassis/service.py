@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterable
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
 
 from chassis import auth, migrations
 from chassis.db import Database
+from chassis.door import Router
 from chassis.errors import Unavailable
 from chassis.http import create_app
 from chassis.inbox import Inbox
@@ -30,7 +31,7 @@ class Service:
         database: Database,
         bus: Bus,
         verifier: auth.Verifier,
-        routers: list[APIRouter],
+        routers: list[Router],
         subscriptions: Iterable[Subscription],
         loops: Iterable[Loop] = (),
         verify_sender: bool = False,
@@ -42,7 +43,7 @@ class Service:
         self._loops = list(loops)
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
-        self.app: FastAPI = create_app(
+        self.app: Starlette = create_app(
             name, database=database, verifier=verifier, routers=routers, ready=self.ready
         )
 
