@@ -121,6 +121,7 @@ def local(
     port: Port = 8000,
     data_dir: Annotated[Path, typer.Option(help="where the data lies")] = Path(".data/local"),
     seed: Annotated[Literal["demo", "none"], typer.Option(help="fill an empty system")] = "demo",
+    replicas: Annotated[int, typer.Option(help="processes of each service", min=1, max=8)] = 1,
 ) -> None:
     """Start every service as its own process, with a private PostgreSQL and RabbitMQ."""
     from deploy import ports, run_local
@@ -128,8 +129,9 @@ def local(
     chosen = ports.choose(host, port)
     if chosen != port:
         words.print(f"Port {port} is taken, using {chosen}.")
+    folder = data_dir.absolute()
     raise typer.Exit(
-        _run(run_local.run(host=host, port=chosen, data_dir=data_dir.absolute(), seed=seed))
+        _run(run_local.run(host=host, port=chosen, data_dir=folder, seed=seed, replicas=replicas))
     )
 
 

@@ -14,6 +14,7 @@ import asyncpg
 import sqlalchemy as sa
 
 from chassis.db import (
+    HOLD_S,
     CheckFailed,
     Database,
     DuplicateRow,
@@ -25,6 +26,7 @@ from chassis.db import (
     to_the_end,
 )
 from chassis.errors import Invalid, Unavailable
+from chassis.hints import Hints
 
 POOL_MAX = 10
 END_WITHIN_S = 10
@@ -35,6 +37,8 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "30000",
 }
 _MULTI_ROW_MAX = 64
+# Not the lock that waits: a statement that waits keeps VACUUM from all that is newer than it.
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 _AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -45,6 +49,7 @@ _AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
     asyncpg.DiskFullError,
     asyncpg.ReadOnlySQLTransactionError,
     TimeoutError,
@@ -188,6 +193,14 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         super().__init__(re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url))
         self._pool: asyncpg.Pool | None = None
+        self._hints = Hints(self.url, wake=self._wake, wake_all=self._wake_all)
+
+    async def share_wakes(self) -> None:
+        """Exchange wakes with the other processes on this database, until cancelled."""
+        await self._hints.run(self.service)
+
+    def _tell(self, key: str) -> None:
+        self._hints.tell(key)
 
     async def open(self) -> None:
         if self._pool:
@@ -262,17 +275,23 @@ class PostgresDatabase(Database):
             _throw_away(connection)
 
     @asynccontextmanager
-    async def _hold(self, name: str) -> AsyncIterator[Session | None]:
+    async def _hold(self, name: str, again_s: float | None) -> AsyncIterator[Session | None]:
         try:
-            connection = await asyncpg.connect(self.url, timeout=5)
+            connection = await asyncpg.connect(
+                self.url,
+                timeout=5,
+                # A stopped or unreachable process would keep its lock for as long as it likes.
+                server_settings={"idle_session_timeout": str(int(HOLD_S * 1000))},
+            )
         except Exception as error:
             raise _named(error) from error
         try:
             try:
                 await _prepare(connection)
-                mine = await connection.fetchval(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name
-                )
+                while not (mine := await connection.fetchval(_TRY_LOCK, name)):
+                    if again_s is None:
+                        break
+                    await asyncio.sleep(again_s)
             except Exception as error:
                 raise _named(error) from error
             yield _PostgresSession(connection) if mine else None

@@ -266,7 +266,9 @@ class SqliteDatabase(Database):
                     connection.close()
 
     @asynccontextmanager
-    async def _hold(self, name: str) -> AsyncIterator[Session | None]:
+    async def _hold(self, name: str, again_s: float | None) -> AsyncIterator[Session | None]:
+        while again_s is not None and name in self._held:  # noqa: ASYNC110
+            await asyncio.sleep(again_s)
         if name in self._held:
             yield None
             return

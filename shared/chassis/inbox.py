@@ -236,16 +236,20 @@ class Inbox:
                 only=only or "",
             )
         for row in due:
-            await self._retry(row["message_id"])
+            await self._retry(row["message_id"], only=only)
         return len(due) == 50
 
-    async def _retry(self, message_id: str) -> None:
+    async def _retry(self, message_id: str, *, only: str | None) -> None:
         async with self._database.transaction() as tx:
             row = await tx.fetch_one(
                 "SELECT type, attempts, envelope, error FROM inbox WHERE consumer = :queue"
-                " AND message_id = :id AND state = 'parked' FOR UPDATE SKIP LOCKED",
+                # Due no more: another process has just begun this very try.
+                " AND message_id = :id AND state = 'parked'"
+                " AND (next_at <= :now OR message_id = :only) FOR UPDATE SKIP LOCKED",
                 queue=self._queue,
                 id=message_id,
+                now=clock.now(),
+                only=only or "",
             )
             if row is None:
                 return

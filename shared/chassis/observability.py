@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from chassis import context
 
@@ -22,6 +22,16 @@ MESSAGES = Counter(
     "reclamo_messages_total",
     "Messages by service, direction (sent, handled, parked, dead) and type",
     ("service", "direction", "type"),
+)
+RELAY_HOLDS = Gauge(
+    "reclamo_relay_holds",
+    "1 where the outbox of the service is sent from: one process of each service has it",
+    ("service",),
+)
+WAKES = Counter(
+    "reclamo_wakes_total",
+    "Hints between the processes of a service, by way (told, heard)",
+    ("service", "way"),
 )
 
 

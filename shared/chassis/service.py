@@ -62,7 +62,7 @@ class Service:
         relay = Relay(self.name, self.database, self._bus)
         self._tasks = [
             asyncio.create_task(work, name=f"{self.name}.{name}")
-            for name, work in [("relay", relay.run())]
+            for name, work in [("relay", relay.run()), ("wakes", self.database.share_wakes())]
             + [(loop.name, loop.run()) for loop in self._loops]
         ]
 

@@ -222,7 +222,7 @@ class _Nowhere(Database):
     def _begin(self, *, write: bool) -> Any:
         raise Unavailable("there is no database here")
 
-    def _hold(self, name: str) -> Any:
+    def _hold(self, name: str, again_s: float | None) -> Any:
         raise Unavailable("there is no database here")
 
 
@@ -507,7 +507,7 @@ class _Slow(Database):
 
     async def close(self) -> None: ...
 
-    def _hold(self, name: str) -> Any:
+    def _hold(self, name: str, again_s: float | None) -> Any:
         raise NotImplementedError
 
     def _begin(self, *, write: bool) -> Any:
