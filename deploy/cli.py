@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -269,6 +270,74 @@ def verify(
             sys.stdout.write(f"{finding.invariant}  {finding.id}  {finding.message}\n")
         words.print(report.summary)
     raise typer.Exit(1 if report.findings else 0)
+
+
+@app.command()
+def bench(
+    mode: Annotated[Literal["embedded", "distributed", "both"], typer.Option()] = "both",
+    clients: Annotated[str, typer.Option(help="how many at once, e.g. 8 or 1,8,32")] = "1,8,32",
+    seconds: Annotated[float, typer.Option(help="measured time per cell", min=0.1)] = 10.0,
+    warmup: Annotated[float, typer.Option(help="seconds before it", min=0.0)] = 2.0,
+    only: Annotated[
+        str,
+        typer.Option(help="of refund,refund-return,replace,return,order,orders,ceilings,idle"),
+    ] = "",
+    history: Annotated[int, typer.Option(help="again with so many more orders", min=0)] = 0,
+    idle_seconds: Annotated[float, typer.Option(help="how long to look", min=1.0)] = 60.0,
+    soak_minutes: Annotated[float, typer.Option(help="of steady load: memory", min=0.0)] = 0.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="by py-spy, beside the report")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="the report")] = Path("reports/bench.json"),
+    as_json: Json = False,
+) -> None:
+    """Measure systems of its own under load; exit code 1 on an error or a refusal, not on speed."""
+    from chassis.engines import EngineFailed, EngineMissing
+    from deploy.bench import catalog
+    from deploy.bench import profile as profiles
+    from deploy.bench import report as reports
+    from deploy.bench.measure import LoadFailed
+    from deploy.bench.procs import is_there
+    from deploy.bench.run import Request
+    from deploy.bench.run import run as measure
+    from deploy.bench.stock import Refused
+    from deploy.bench.systems import NotAtRest
+    from deploy.local import NotReady
+
+    chosen = tuple(filter(None, only.split(","))) or catalog.SECTIONS
+    if unknown := set(chosen) - set(catalog.SECTIONS):
+        raise Failed(f"--only knows {', '.join(catalog.SECTIONS)}; not {', '.join(unknown)}")
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", clients):
+        raise Failed(f"--clients takes numbers like 1,8,32; not {clients}")
+    if not is_there():
+        raise Failed("the benchmark reads /proc: it runs on Linux")
+    request = Request(
+        modes=catalog.MODES if mode == "both" else (mode,),
+        only=chosen,
+        clients=tuple(map(int, clients.split(","))),
+        seconds=seconds,
+        warmup_s=warmup,
+        history=history,
+        idle_s=idle_seconds,
+        soak_minutes=soak_minutes,
+        profile_dir=output.parent / "profile" if profile else None,
+    )
+    try:
+        if profile:
+            profiles.profiler()
+        found = _run(measure(request, reports.Say(shown=True)))
+    except (EngineMissing, EngineFailed, NotReady, NotAtRest, LoadFailed, Refused) as error:
+        raise Failed(str(error)) from None
+    except profiles.NoProfiler as error:
+        raise Failed(str(error)) from None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(found, indent=1) + "\n")
+    if as_json:
+        _put(found)
+    else:
+        reports.write(found)
+    words.print(f"The report is in {output}.")
+    raise typer.Exit(1 if found["troubles"] else 0)
 
 
 @app.command()
