@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -292,44 +292,27 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure systems of its own under load; exit code 1 on an error or a refusal, not on speed."""
-    from chassis.engines import EngineFailed, EngineMissing
-    from deploy.bench import catalog
-    from deploy.bench import profile as profiles
     from deploy.bench import report as reports
-    from deploy.bench.measure import LoadFailed
-    from deploy.bench.procs import is_there
-    from deploy.bench.run import Request
-    from deploy.bench.run import run as measure
-    from deploy.bench.stock import Refused
-    from deploy.bench.systems import NotAtRest
-    from deploy.local import NotReady
+    from deploy.bench import run as benches
+    from deploy.bench.catalog import BenchFailed
 
-    chosen = tuple(filter(None, only.split(","))) or catalog.SECTIONS
-    if unknown := set(chosen) - set(catalog.SECTIONS):
-        raise Failed(f"--only knows {', '.join(catalog.SECTIONS)}; not {', '.join(unknown)}")
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", clients):
-        raise Failed(f"--clients takes numbers like 1,8,32; not {clients}")
-    if not is_there():
-        raise Failed("the benchmark reads /proc: it runs on Linux")
-    request = Request(
-        modes=catalog.MODES if mode == "both" else (mode,),
-        only=chosen,
-        clients=tuple(map(int, clients.split(","))),
-        seconds=seconds,
-        warmup_s=warmup,
-        history=history,
-        idle_s=idle_seconds,
-        soak_minutes=soak_minutes,
-        profile_dir=output.parent / "profile" if profile else None,
-    )
     try:
-        if profile:
-            profiles.profiler()
-        found = _run(measure(request, reports.Say(shown=True)))
-    except (EngineMissing, EngineFailed, NotReady, NotAtRest, LoadFailed, Refused) as error:
+        request = benches.request(
+            mode=mode,
+            clients=clients,
+            only=only,
+            seconds=seconds,
+            warmup_s=warmup,
+            history=history,
+            idle_s=idle_seconds,
+            soak_minutes=soak_minutes,
+            profile_dir=output.parent / "profile" if profile else None,
+        )
+        found = _run(benches.run(request, reports.Say(shown=True)))
+    except BenchFailed as error:
         raise Failed(str(error)) from None
-    except profiles.NoProfiler as error:
-        raise Failed(str(error)) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(130) from None
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(found, indent=1) + "\n")
     if as_json:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+
+class BenchFailed(Exception):
+    """The benchmark could not be carried out; the text says why, and what to do."""
+
+
 MODES = ("embedded", "distributed")
 CLIENTS = (1, 8, 32)
 

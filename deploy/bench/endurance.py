@@ -44,7 +44,7 @@ async def soak(
 ) -> dict[str, Any]:
     """A mix of all work for some time, loading of orders included; memory every few seconds.
 
-    {mode, good, errors, refusals, memory_mib: {name: [[seconds, MiB]]}, slope_mib_per_h: {name}}.
+    {mode, units, errors, refusals, memory_mib: {name: [[seconds, MiB]]}, slope_mib_per_h: {name}}.
     """
     begun = clock.monotonic_s()
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in system.processes()}
@@ -68,7 +68,7 @@ async def soak(
         "mode": system.mode,
         "seconds": round(clock.monotonic_s() - begun, 1),
         "clients": CLIENTS,
-        "good": sum(cell.good for cell in cells),
+        "units": round(sum(cell.units for cell in cells), 1),
         "errors": sum(cell.errors for cell in cells),
         "refusals": sum(cell.refusals for cell in cells),
         "samples": [text for cell in cells for text in cell.samples][:5],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
@@ -46,10 +47,13 @@ class Plan:
 
 @dataclass
 class Result:
-    """``latencies_ms`` of the units that were done well within the measured time; ``used`` fresh
-    orders, also before and after it; refusals and errors of the whole run, with a few samples."""
+    """``latencies_ms`` of the units that were done well within the measured time. ``units``: a
+    unit that was begun before it or ended after it counts by the part that lies within, so that
+    cost per unit is right also where a unit takes long. ``used`` fresh orders, refusals and errors
+    (with a few samples) are those of the whole run, warm-up included."""
 
     seconds: float = 0.0
+    units: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
     used: int = 0
     refusals: int = 0
@@ -79,7 +83,7 @@ class Load:
         self._fresh = iter(plan.fresh)
         self._turn = itertools.count(1)
         self._over = asyncio.Event()
-        self._measuring = False
+        self._begun_s = self._ended_s = math.inf
         self.result = Result()
         self._units: dict[str, Callable[[], Awaitable[None]]] = {
             "refund": lambda: self._claim("refund"),
@@ -96,12 +100,11 @@ class Load:
         clients = [asyncio.create_task(self._client(n)) for n in range(self._plan.clients)]
         over = asyncio.create_task(self._over.wait())
         await asyncio.wait({over}, timeout=self._plan.warmup_s)
-        self._measuring = True
-        begun = clock.monotonic_s()
+        self._begun_s = clock.monotonic_s()
         _say("begin")
         await asyncio.wait({over}, timeout=self._plan.seconds)
-        self._measuring = False
-        self.result.seconds = clock.monotonic_s() - begun
+        self._ended_s = clock.monotonic_s()
+        self.result.seconds = self._ended_s - self._begun_s
         _say("end")
         self._over.set()
         await asyncio.gather(*clients, over)
@@ -124,8 +127,14 @@ class Load:
                 self.result.errors += 1
                 self._note(error)
             else:
-                if self._measuring:
-                    self.result.latencies_ms.append((clock.monotonic_s() - begun) * 1000)
+                self._count(begun, clock.monotonic_s())
+
+    def _count(self, begun_s: float, ended_s: float) -> None:
+        within_s = min(ended_s, self._ended_s) - max(begun_s, self._begun_s)
+        if within_s > 0:
+            self.result.units += within_s / (ended_s - begun_s)
+        if self._begun_s <= ended_s <= self._ended_s:
+            self.result.latencies_ms.append((ended_s - begun_s) * 1000)
 
     def _note(self, error: Exception) -> None:
         if len(self.result.samples) < SAMPLES_MAX:

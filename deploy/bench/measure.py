@@ -12,24 +12,24 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deploy.bench import procs
+from deploy.bench.catalog import BenchFailed
 from deploy.bench.load import Plan, Result
 
 MEMORY_EVERY_S = 1.0
 _LINE_MAX_BYTES = 64 * 2**20
 
 
-class LoadFailed(Exception):
-    """The load generator ended without a result; it has said why on standard error."""
-
-
 @dataclass
 class Cell:
-    """Figures of one measured time. CPU is that of the measured time alone: ``cpu_percent`` of one
-    core by process, ``cpu_ms`` per unit by process, ``cpu_ms_per_unit`` of the system without the
-    load generator. ``others_percent``: everybody else on the machine."""
+    """Figures of one measured time. ``good`` units were done in it; ``units`` counts those at its
+    borders by the part that lies within, and rate and cost are by ``units``. CPU is that of the
+    measured time alone: ``cpu_percent`` of one core by process, ``cpu_ms`` per unit by process,
+    ``cpu_ms_per_unit`` of the system without the load generator. ``others_percent``: everybody
+    else on the machine."""
 
     seconds: float
     good: int
+    units: float
     per_second: float
     refusals: int
     errors: int
@@ -69,7 +69,8 @@ def percentile(sorted_values: list[float], share: float) -> float:
 
 
 async def cell(plan: Plan, processes: dict[str, int]) -> Cell:
-    """Run a plan; ``processes`` are those of the system."""
+    """Run a plan; ``processes`` are those of the system. Raises BenchFailed when the load
+    generator ends without a result; it has said why on standard error."""
     measured = await _measured(plan, processes)
     return _figures(measured, processes)
 
@@ -89,7 +90,7 @@ async def _measured(plan: Plan, processes: dict[str, int]) -> Measured:
         after = procs.snapshot(watched)
         text = await generator.stdout.readline()
         if not text:
-            raise LoadFailed("the load generator ended early")
+            raise BenchFailed("the load generator ended early")
         return Measured(Result(**json.loads(text)), procs.spent(before, after), peaks)
 
 
@@ -119,7 +120,7 @@ async def _expect(generator: asyncio.subprocess.Process, word: str) -> None:
     assert generator.stdout is not None
     line = await generator.stdout.readline()
     if line.strip() != word.encode():
-        raise LoadFailed(f"the load generator said {line[:200]!r} instead of {word}")
+        raise BenchFailed(f"the load generator said {line[:200]!r} instead of {word}")
 
 
 async def _watch_memory(processes: dict[str, int], peaks: dict[str, float]) -> None:
@@ -132,13 +133,14 @@ async def _watch_memory(processes: dict[str, int], peaks: dict[str, float]) -> N
 def _figures(measured: Measured, processes: dict[str, int]) -> Cell:
     result, spent = measured.result, measured.spent
     latencies = sorted(result.latencies_ms)
-    good = len(latencies)
+    units = result.units
     of_system = sum(spent.cpu_s[name] for name in processes)
     memory = procs.memory_mib(processes)
     return Cell(
         seconds=round(result.seconds, 3),
-        good=good,
-        per_second=round(good / result.seconds, 1) if result.seconds else 0.0,
+        good=len(latencies),
+        units=round(units, 2),
+        per_second=round(units / result.seconds, 1) if result.seconds else 0.0,
         refusals=result.refusals,
         errors=result.errors,
         samples=result.samples,
@@ -147,8 +149,8 @@ def _figures(measured: Measured, processes: dict[str, int]) -> Cell:
         p99_ms=round(percentile(latencies, 0.99), 2),
         max_ms=round(latencies[-1], 2) if latencies else 0.0,
         cpu_percent=spent.percent,
-        cpu_ms={k: round(1000 * s / good, 3) if good else 0.0 for k, s in spent.cpu_s.items()},
-        cpu_ms_per_unit=round(1000 * of_system / good, 3) if good else 0.0,
+        cpu_ms={k: round(1000 * s / units, 3) if units else 0.0 for k, s in spent.cpu_s.items()},
+        cpu_ms_per_unit=round(1000 * of_system / units, 3) if units else 0.0,
         others_percent=spent.others_percent,
         memory_mib=memory,
         memory_peak_mib={k: max(v, measured.peaks_mib.get(k, 0.0)) for k, v in memory.items()},

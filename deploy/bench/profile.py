@@ -15,19 +15,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from deploy.bench.catalog import BenchFailed
+
 SAMPLES_PER_S = 200
 TOP = 25
 
 
-class NoProfiler(Exception):
-    """py-spy is not there; the text says how to get it."""
-
-
 def profiler() -> str:
-    """The py-spy command. Raises NoProfiler."""
+    """The py-spy command. Raises BenchFailed where there is none."""
     found = shutil.which("py-spy") or shutil.which("py-spy", path=Path(sys.executable).parent)
     if found is None:
-        raise NoProfiler("--profile needs py-spy: `.venv/bin/python -m pip install py-spy`")
+        raise BenchFailed("--profile needs py-spy: `.venv/bin/python -m pip install py-spy`")
     return found
 
 

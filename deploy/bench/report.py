@@ -191,7 +191,7 @@ def _soak(rows: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["mode"],
             f"{row['seconds'] / 60:.1f}",
-            *(str(row[n]) for n in ("good", "errors", "refusals")),
+            *(str(row[n]) for n in ("units", "errors", "refusals")),
             _named(row["slope_mib_per_h"], least=None),
             _named({n: points[-1][1] for n, points in row["memory_mib"].items()}, least=0),
         )

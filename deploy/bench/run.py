@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import shutil
+import signal
 import statistics
 import tempfile
 from collections.abc import Iterable
@@ -13,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from chassis import clock
+from chassis.engines import EngineFailed, EngineMissing
 from deploy.bench import catalog, ceilings, endurance, measure, origin, procs, profile, raw, systems
+from deploy.bench.catalog import BenchFailed
 from deploy.bench.load import Plan
 from deploy.bench.report import Say
 from deploy.bench.stock import Stock
 from deploy.bench.systems import SECRETS, System, running, walkable
+from deploy.gateway_client import GatewayError
+from deploy.local import NotReady
 
 # Orders to have ready per second of a writing cell, before a rate is known.
 GUESS_PER_S = 250
 HISTORY_ROUNDS = 3
 HISTORY_CLIENTS = 8
 CEILING_S_MAX = 5.0
-READ_ORDERS_MIN = 1000
+# Orders to read from, per second of a cell.
+READ_PER_S = 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,28 @@ class Request:
     def works(self) -> list[str]:
         """The kinds of work among what is to be measured."""
         return [name for name in catalog.WORKS if name in self.only]
+
+
+def request(*, mode: str, clients: str, only: str, **rest: Any) -> Request:
+    """A request as a person writes it: ``both``, ``1,8,32``, ``refund,order`` (empty: all).
+
+    Raises BenchFailed.
+    """
+    chosen = tuple(filter(None, only.split(","))) or catalog.SECTIONS
+    if unknown := set(chosen) - set(catalog.SECTIONS):
+        raise BenchFailed(f"--only knows {', '.join(catalog.SECTIONS)}; not {', '.join(unknown)}")
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", clients):
+        raise BenchFailed(f"--clients takes numbers like 1,8,32; not {clients}")
+    if not procs.is_there():
+        raise BenchFailed("the benchmark reads /proc: it runs on Linux")
+    if rest.get("profile_dir"):
+        profile.profiler()
+    return Request(
+        modes=catalog.MODES if mode == "both" else (mode,),
+        only=chosen,
+        clients=tuple(map(int, clients.split(","))),
+        **rest,
+    )
 
 
 @dataclass
@@ -105,7 +134,9 @@ class Bench:
         warmup_s = self.request.warmup_s
         rate = max([GUESS_PER_S, *(1.5 * self._best.get(kind, 0.0) for kind in kinds)])
         wanted = math.ceil(rate * (seconds + warmup_s)) if writes else 0
-        loaded = await self.stock.ensure(max(wanted, READ_ORDERS_MIN - self.stock.loaded))
+        loaded = await self.stock.ensure(
+            max(wanted, math.ceil(READ_PER_S * seconds) - self.stock.loaded)
+        )
         if loaded:
             await self._settle()
         return Plan(
@@ -199,17 +230,33 @@ def troubles(report: dict[str, Any]) -> list[str]:
     """What must not be in a report, whatever the speed: errors, refusals, findings."""
     found = []
     for row in [*report["cells"], *report["history_cells"], *report["soak"]]:
-        if row["errors"] or row["refusals"] or not row["good"]:
-            what = f"{row['mode']} {row.get('work', 'soak')}: {row['good']} good answers,"
+        if row["errors"] or row["refusals"] or not row["units"]:
+            what = f"{row['mode']} {row.get('work', 'soak')}: {row['units']} good answers,"
             found.append(f"{what} {row['errors']} errors, {row['refusals']} refusals")
             found += row["samples"]
+    for row in report["ceilings"]:
+        if row.get("errors") or row.get("refusals"):
+            found.append(f"{row['mode']} {row['what']}: not every call was answered well")
     for row in report["verify"]:
         found += [f"{row['mode']} verify: {finding}" for finding in row["findings"]]
     return found
 
 
 async def run(request: Request, say: Say) -> dict[str, Any]:
-    """Measure; the report. Raises EngineMissing, EngineFailed, NotReady, LoadFailed, NotAtRest."""
+    """Measure; the report. Told to end by SIGTERM, it ends what it has started, as by Ctrl-C.
+
+    Raises BenchFailed and asyncio.CancelledError.
+    """
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    try:
+        return await _measured(request, say)
+    except (EngineMissing, EngineFailed, NotReady, GatewayError) as error:
+        raise BenchFailed(str(error)) from error
+
+
+async def _measured(request: Request, say: Say) -> dict[str, Any]:
     begun = clock.monotonic_s()
     report: dict[str, Any] = {
         "at": clock.now().isoformat(timespec="seconds"),

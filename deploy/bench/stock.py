@@ -7,14 +7,11 @@ from collections.abc import Iterator
 
 from deploy.batches import ORDERS_MAX, Batch, Listing, batches, listings
 from deploy.bench import document
+from deploy.bench.catalog import BenchFailed
 from deploy.gateway_client import Gateway
 from deploy.progress import bar
 
 IN_FLIGHT = 3
-
-
-class Refused(Exception):
-    """The system did not load what it was given; the text says what it said."""
 
 
 class Stock:
@@ -72,4 +69,6 @@ class Stock:
     async def _send(self, batch: Batch) -> None:
         answer = await self._gateway.post_text("/admin/import", batch.body())
         if answer["refused"]:
-            raise Refused(f"{answer['refused']} records, e.g. {answer['refusals'][0]}")
+            raise BenchFailed(
+                f"not loaded: {answer['refused']} records, e.g. {answer['refusals'][0]}"
+            )

@@ -21,6 +21,7 @@ from chassis.engines import free_port
 from chassis.settings import Settings
 from deploy import local
 from deploy.assembly import SERVICES, STORES
+from deploy.bench.catalog import BenchFailed
 from deploy.reading import open_to_read
 from deploy.secrets_file import Secrets
 from deploy.verify import verify
@@ -34,10 +35,6 @@ SECRETS = Secrets(
 )
 # Programs may make 1,000 requests a second; the benchmark asks how many more there could be.
 _UNLIMITED = {"RECLAMO_TOKEN_REQUESTS_PER_MINUTE": "100000000"}
-
-
-class NotAtRest(Exception):
-    """Work was still under way long after the last call; the text says what."""
 
 
 class System(ABC):
@@ -87,7 +84,7 @@ class System(ABC):
         return {name: pid for name, pid in self.processes().items() if name not in engines}
 
     async def rest(self) -> float:
-        """Until nothing is under way; how many seconds that took. Raises NotAtRest."""
+        """Until nothing is under way; how many seconds that took. Raises BenchFailed."""
         begun = clock.monotonic_s()
         while True:
             found = [row for name in SERVICES for row in await self._under_way(name)]
@@ -95,7 +92,7 @@ class System(ABC):
             if not found:
                 return seconds
             if seconds > REST_WITHIN_S:
-                raise NotAtRest(f"{len(found)} things under way, e.g. {found[0]}")
+                raise BenchFailed(f"{len(found)} things under way, e.g. {found[0]}")
             await asyncio.sleep(0.2)
 
     async def _under_way(self, name: str) -> list[dict[str, object]]:
@@ -137,11 +134,12 @@ class Embedded(System):
         await self._ready()
 
     async def _ready(self) -> None:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(READY_WITHIN_S):
-            while True:
+        give_up_at = clock.monotonic_s() + READY_WITHIN_S
+        async with aiohttp.ClientSession() as session:
+            while clock.monotonic_s() < give_up_at:
                 assert self._process.running is not None
                 if self._process.running.poll() is not None:
-                    raise local.NotReady(f"it ended, look into {self._process.log_file}")
+                    break
                 try:
                     async with session.get(f"{self.url}/readyz") as answer:
                         if answer.status == 200:
@@ -149,6 +147,8 @@ class Embedded(System):
                 except aiohttp.ClientError:
                     pass
                 await asyncio.sleep(0.05)
+        said = self._process.log_file.read_text(errors="replace")[-1000:]
+        raise local.NotReady(f"the embedded system did not get ready: {said}")
 
     async def _end(self) -> None:
         self._process.signal(signal.SIGINT)
