@@ -64,6 +64,11 @@ WORKS = {
         Work("orders", "order list, 15 a page", writes=False),
     )
 }
+# What has to be there afterwards, no more and no less.
+MADE_BY = {
+    "claims": ("refund", "refund-return", "replace"),
+    "returns": ("return", "refund-return"),
+}
 # Beside the kinds of work, what ``--only`` knows.
 CEILINGS, IDLE = "ceilings", "idle"
 SECTIONS = (*WORKS, CEILINGS, IDLE)

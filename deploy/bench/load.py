@@ -49,13 +49,14 @@ class Plan:
 class Result:
     """``latencies_ms`` of the units that were done well within the measured time. ``units``: a
     unit that was begun before it or ended after it counts by the part that lies within, so that
-    cost per unit is right also where a unit takes long. ``used`` fresh orders, refusals and errors
-    (with a few samples) are those of the whole run, warm-up included."""
+    cost per unit is right also where a unit takes long. ``used`` fresh orders, ``done`` units by
+    kind, refusals and errors (with a few samples) are those of the whole run, warm-up included."""
 
     seconds: float = 0.0
     units: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
     used: int = 0
+    done: dict[str, int] = field(default_factory=dict)
     refusals: int = 0
     errors: int = 0
     samples: list[str] = field(default_factory=list)
@@ -113,9 +114,9 @@ class Load:
     async def _client(self, number: int) -> None:
         kinds = itertools.islice(itertools.cycle(self._plan.kinds), number, None)
         while not self._over.is_set():
-            begun = clock.monotonic_s()
+            begun, kind = clock.monotonic_s(), next(kinds)
             try:
-                await self._units[next(kinds)]()
+                await self._units[kind]()
             except RanOut:
                 self.result.ran_out = True
                 self._over.set()
@@ -128,6 +129,7 @@ class Load:
                 self._note(error)
             else:
                 self._count(begun, clock.monotonic_s())
+                self.result.done[kind] = self.result.done.get(kind, 0) + 1
 
     def _count(self, begun_s: float, ended_s: float) -> None:
         within_s = min(ended_s, self._ended_s) - max(begun_s, self._begun_s)
@@ -239,7 +241,8 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def _run(plan: Plan) -> Result:
+async def run(plan: Plan) -> Result:
+    """Carry a plan out, saying when the measured time begins and ends."""
     async with aiohttp.ClientSession(
         headers=plan.headers,
         connector=aiohttp.TCPConnector(limit=0),
@@ -249,4 +252,4 @@ async def _run(plan: Plan) -> Result:
 
 
 if __name__ == "__main__":
-    _say(json.dumps(asdict(uvloop.run(_run(Plan(**json.loads(sys.stdin.readline())))))))
+    _say(json.dumps(asdict(uvloop.run(run(Plan(**json.loads(sys.stdin.readline())))))))

@@ -45,6 +45,7 @@ class Cell:
     memory_mib: dict[str, float] = field(default_factory=dict)
     memory_peak_mib: dict[str, float] = field(default_factory=dict)
     used: int = 0
+    done: dict[str, int] = field(default_factory=dict)
     ran_out: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -155,5 +156,6 @@ def _figures(measured: Measured, processes: dict[str, int]) -> Cell:
         memory_mib=memory,
         memory_peak_mib={k: max(v, measured.peaks_mib.get(k, 0.0)) for k, v in memory.items()},
         used=result.used,
+        done=result.done,
         ran_out=result.ran_out,
     )

@@ -24,7 +24,7 @@ from deploy.assembly import SERVICES, STORES
 from deploy.bench.catalog import BenchFailed
 from deploy.reading import open_to_read
 from deploy.secrets_file import Secrets
-from deploy.verify import verify
+from deploy.verify import Report, verify
 
 READY_WITHIN_S = 60.0
 REST_WITHIN_S = 120.0
@@ -99,11 +99,10 @@ class System(ABC):
         async with self._databases[name].reading() as tx:
             return await at_rest.findings(tx)
 
-    async def findings(self) -> list[str]:
-        """What ``verify --at-rest`` finds, once the system is at rest."""
+    async def verified(self) -> Report:
+        """What ``verify --at-rest`` says, once the system is at rest."""
         await self.rest()
-        report = await verify(self.settings, at_rest=True)
-        return [f"{each.invariant} {each.id} {each.message}" for each in report.findings]
+        return await verify(self.settings, at_rest=True)
 
 
 class Embedded(System):

@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 from rich.console import Console
 
 from chassis.testing import eventually
-from deploy.bench import catalog, document, endurance, measure, profile, report, run
+from deploy.bench import catalog, document, endurance, load, measure, profile, report, run
 from deploy.bench.load import Plan
 from tests.deploy.system import RECLAMO, ROOT, environment, reclamo
 from tests.journeys.conftest import needs_engines
@@ -81,7 +81,9 @@ def test_every_cell_is_measured_without_an_error_and_without_a_refusal(
         assert all(
             0 < mib <= cell["memory_peak_mib"][name] for name, mib in cell["memory_mib"].items()
         )
-    assert found["verify"] == [{"mode": mode, "findings": []}]
+    (verified,) = found["verify"]
+    assert verified["findings"] == []
+    assert min(verified["looked_at"].values()) > 0
     (idle,) = found["idle"]
     assert set(idle["cpu_percent"]) == PROCESSES[mode]
     parts = {row["what"] for row in found["ceilings"]}
@@ -102,6 +104,7 @@ def test_a_long_history_and_a_steady_load_are_reported_as_ratio_and_slope(tmp_pa
     assert code == 0, said
     (row,) = found["history"]
     assert (row["work"], row["orders"]) == ("refund", 150)
+    assert found["verify"][0]["looked_at"]["claims"] > 0
     assert row["cpu_ms_per_unit"]["ratio"] > 0
     whens = [cell["when"] for cell in found["history_cells"]]
     assert whens == ["before"] * run.HISTORY_ROUNDS + ["after"] * run.HISTORY_ROUNDS
@@ -202,12 +205,11 @@ async def test_only_a_right_answer_counts_as_good(
 ) -> None:
     async with _answering(answer) as url:
         plan = Plan(url, {}, ["refund"], 2, seconds=30, warmup_s=0, fresh=[1, 2, 3])
-        cell = await measure.cell(plan, {"test": os.getpid()})
-    assert (cell.errors, cell.refusals) == (errors, refusals)
-    assert cell.used == 3
-    assert cell.ran_out
-    assert len(cell.samples) == errors + refusals
-    assert bool(cell.good) == (errors + refusals == 0)
+        result = await load.run(plan)
+    assert (result.errors, result.refusals) == (errors, refusals)
+    assert (result.used, result.ran_out) == (3, True)
+    assert len(result.samples) == errors + refusals
+    assert result.done == ({} if errors + refusals else {"refund": 3})
 
 
 def test_a_run_with_an_error_a_refusal_or_a_finding_is_in_trouble() -> None:
