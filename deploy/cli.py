@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -271,6 +272,57 @@ def verify(
             sys.stdout.write(f"{finding.invariant}  {finding.id}  {finding.message}\n")
         words.print(report.summary)
     raise typer.Exit(1 if report.findings else 0)
+
+
+@app.command()
+def bench(
+    mode: Annotated[Literal["embedded", "distributed", "both"], typer.Option()] = "both",
+    clients: Annotated[str, typer.Option(help="how many at once, e.g. 8 or 1,8,32")] = "1,8,32",
+    seconds: Annotated[float, typer.Option(help="measured time per cell", min=0.1)] = 10.0,
+    warmup: Annotated[float, typer.Option(help="seconds before it", min=0.0)] = 2.0,
+    only: Annotated[
+        str,
+        typer.Option(help="of refund,refund-return,replace,return,order,orders,ceilings,idle"),
+    ] = "",
+    history: Annotated[int, typer.Option(help="again with so many more orders", min=0)] = 0,
+    idle_seconds: Annotated[float, typer.Option(help="how long to look", min=1.0)] = 60.0,
+    soak_minutes: Annotated[float, typer.Option(help="of steady load: memory", min=0.0)] = 0.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="by py-spy, beside the report")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="the report")] = Path("reports/bench.json"),
+    as_json: Json = False,
+) -> None:
+    """Measure systems of its own under load; exit code 1 on an error or a refusal, not on speed."""
+    from deploy.bench import report as reports
+    from deploy.bench import run as benches
+    from deploy.bench.catalog import BenchFailed
+
+    try:
+        request = benches.request(
+            mode=mode,
+            clients=clients,
+            only=only,
+            seconds=seconds,
+            warmup_s=warmup,
+            history=history,
+            idle_s=idle_seconds,
+            soak_minutes=soak_minutes,
+            profile_dir=output.parent / "profile" if profile else None,
+        )
+        found = _run(benches.run(request, reports.Say(shown=True)))
+    except BenchFailed as error:
+        raise Failed(str(error)) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(130) from None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(found, indent=1) + "\n")
+    if as_json:
+        _put(found)
+    else:
+        reports.write(found)
+    words.print(f"The report is in {output}.")
+    raise typer.Exit(1 if found["troubles"] else 0)
 
 
 @app.command()

@@ -15,6 +15,7 @@ TARGETS = [
     "test",
     "up",
     "local",
+    "bench",
     "install",
     "check",
     "logs",
