@@ -10,7 +10,7 @@ from chassis.db import Database, Tx
 from chassis.loops import Loop
 from chassis.messaging import Bus
 from chassis.service import Service
-from services.claims import api, consumers, operations, store
+from services.claims import api, consumers, invariants, operations, store
 from services.claims.settings import Settings
 
 
@@ -24,6 +24,9 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
     async def wake_due() -> bool:
         return await saga_log.wake_due(database, expire_one)
 
+    async def release(tx: Tx, claim_id: str) -> bool:
+        return await operations.release_again(tx, claim_id=claim_id)
+
     service = Service(
         "claims",
         database=database,
@@ -33,6 +36,8 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
         subscriptions=consumers.SUBSCRIPTIONS,
         loops=[Loop("claims.timers", wake_due, idle_s=1.0)],
         verify_sender=settings.bus_verify_sender,
+        books=invariants,
+        release=release,
     )
     service.app.state.wait_bound_s = settings.wait_bound_s
     return service

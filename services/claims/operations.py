@@ -154,6 +154,19 @@ async def continue_claim(tx: Tx, *, reply: BaseModel, now: datetime) -> None:
         await _follow(tx, moved, now)
 
 
+async def release_again(tx: Tx, *, claim_id: str) -> bool:
+    """Ask once more that all is freed that a dead claim holds; False unless it is dead.
+
+    The commands are new ones, because those of the saga were handled; who holds nothing says so.
+    """
+    claim = await store.load(tx, claim_id=claim_id)
+    if claim is None or claim.status not in ("canceled", "refused"):
+        return False
+    for command in saga.releases(claim=claim):
+        await outbox.put(tx, command, about=f"claim/{claim_id}")
+    return True
+
+
 async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
     """A saga's timer came due: ask again, or give up before the pivot."""
     moved = await saga_log.expire(tx, saga.SAGAS, saga_id, now=now)

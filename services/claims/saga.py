@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from chassis.sagas import Facts, Saga, SagaTable, Step
 from contracts.base import LineQuantity, LineSnapshot, ReturnShipping, ShippingQuote
 from contracts.inventory import (
@@ -182,6 +184,13 @@ CREATION = SagaTable(
         Step(name="return", do=_open_return, done=ClaimReturnOpened, pivot=True),
     ),
 )
+
+
+def releases(*, claim: Claim) -> list[BaseModel]:
+    """The commands that free all that a claim may hold."""
+    facts = {"claim_id": claim.id, "order_id": claim.order_id}
+    reserved = [_release_reservation(facts)] if claim.additional_items else []
+    return [_release_hold(facts), *reserved]
 
 
 def cancel_facts(*, claim: Claim) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from chassis.db import Database, Tx
 from chassis.loops import Loop
 from chassis.messaging import Bus
 from chassis.service import Service
-from services.returns import api, consumers, operations, store
+from services.returns import api, consumers, invariants, operations, store
 from services.returns.settings import Settings
 
 
@@ -27,6 +27,9 @@ def build(
     async def wake_due() -> bool:
         return await saga_log.wake_due(database, expire_one)
 
+    async def release(tx: Tx, return_id: str) -> bool:
+        return await operations.release_again(tx, return_id=return_id)
+
     service = Service(
         "returns",
         database=database,
@@ -36,6 +39,8 @@ def build(
         subscriptions=consumers.SUBSCRIPTIONS,
         loops=[Loop("returns.timers", wake_due, idle_s=1.0)],
         verify_sender=settings.bus_verify_sender,
+        books=invariants,
+        release=release,
     )
     service.app.state.settings = Settings.of(settings)
     return service

@@ -18,6 +18,7 @@ from chassis.values import derived_id, new_id
 from contracts.base import LineSnapshot
 from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected
 from contracts.orders import (
+    ReleaseReturnHold,
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
@@ -562,6 +563,20 @@ async def continue_release(tx: Tx, *, reply: ReturnHoldReleased, now: datetime) 
     saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is not None and saga.kind == RETURN_CANCEL.kind:
         await _finish_cancel(tx, await _known(tx, reply.return_id), now)
+
+
+async def release_again(tx: Tx, *, return_id: str) -> bool:
+    """Ask once more that the units of a dead return are freed; False unless it is dead.
+
+    The command is a new one, because that of the saga was handled.
+    """
+    return_ = await store.return_for_update(tx, return_id)
+    dead = return_ is not None and return_.state in (State.CANCELED, State.REFUSED)
+    if return_ is None or not dead or return_.claim_id is not None:
+        return False
+    command = ReleaseReturnHold(return_id=return_id, order_id=return_.order_id)
+    await outbox.put(tx, command, about=f"return/{return_id}")
+    return True
 
 
 # ---- timers -------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import structlog
 from fastapi import APIRouter, FastAPI
 
-from chassis import auth, migrations
+from chassis import audit_api, auth, migrations, reconciling
+from chassis.audit_chain import IDLE_S, Sealer
 from chassis.db import Database
 from chassis.errors import Unavailable
 from chassis.http import create_app
@@ -21,7 +22,10 @@ log = structlog.get_logger(__name__)
 
 
 class Service:
-    """HTTP app, inboxes, relay, loops, on one database and one bus."""
+    """HTTP app, inboxes, relay, loops, on one database and one bus.
+
+    ``books`` and ``release`` are for ``chassis.reconciling``.
+    """
 
     def __init__(
         self,
@@ -34,12 +38,19 @@ class Service:
         subscriptions: Iterable[Subscription],
         loops: Iterable[Loop] = (),
         verify_sender: bool = False,
+        books: reconciling.Books | None = None,
+        release: reconciling.Release | None = None,
     ) -> None:
         self.name = name
         self.database = database
         self._bus = bus
         self._subscriptions = tuple(subscriptions)
         self._loops = list(loops)
+        routers = [*routers, audit_api.router]
+        if "audit" in database.tables:
+            self._loops.append(Loop("audit", Sealer(database).step, idle_s=IDLE_S))
+        if books is not None:
+            routers.append(reconciling.router(books, self._subscriptions, release))
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
         self.app: FastAPI = create_app(
