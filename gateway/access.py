@@ -7,6 +7,7 @@ _ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
 _DESK = frozenset({"admin", "agent", "finance"})
 _STOCK = frozenset({"admin", "warehouse"})
 _ADMIN = frozenset({"admin"})
+_TRUST = frozenset({"admin", "ops"})
 
 TABLE: dict[tuple[str, str], frozenset[str]] = {
     # people
@@ -74,6 +75,11 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/admin/stock-locations/{location_id}"): _STOCK,
     ("GET", "/admin/reservations"): _ALL,
     ("GET", "/admin/reservations/{reservation_id}"): _ALL,
+    # what was done, and what does not agree
+    ("GET", "/admin/audit"): _TRUST,
+    ("GET", "/admin/findings"): _TRUST,
+    ("POST", "/admin/findings/{finding_id}/repair"): _TRUST,
+    ("POST", "/admin/findings/{finding_id}/dismiss"): _TRUST,
     # storefront: what is not public is the customer's own
     ("POST", "/store/returns"): PUBLIC,
     ("GET", "/store/orders/{order_id}"): PUBLIC,

@@ -169,6 +169,8 @@ CREATE_USER = Shape(
 CHANGE_USER = Shape({"password": Text(most=1024), "role": OneOf(ROLES)})
 CREATE_TOKEN = Shape({"name": _ID_NEEDED, "role": OneOf(ROLES, required=True)})
 
+DISMISS_FINDING = Shape({"note": Text()})
+
 CREATE_REASON = Shape(
     {
         "value": _ID_NEEDED,

@@ -23,6 +23,7 @@ _BODIES = {
     ("post", "/admin/auth/token"): bodies.LOGIN,
     ("post", "/store/auth/token"): bodies.LOGIN,
     ("post", "/admin/tokens"): bodies.CREATE_TOKEN,
+    ("post", "/admin/findings/{finding_id}/dismiss"): bodies.DISMISS_FINDING,
     ("post", "/admin/return-reasons"): bodies.CREATE_REASON,
     ("post", "/admin/return-reasons/{reason_id}"): bodies.UPDATE_REASON,
     ("post", "/admin/stock-locations"): bodies.STOCK_LOCATION,

@@ -47,7 +47,7 @@ class Ids(BaseModel):
     """Which."""
 
     model_config = ConfigDict(extra="forbid")
-    ids: list[str] = Field(max_length=2 * PAGE_ROWS)
+    ids: list[str] = Field(max_length=10 * PAGE_ROWS)
 
 
 class Seen(Ids):
@@ -92,12 +92,14 @@ def router(
 
     @routes.get("/internal/reconcile/changed")
     async def changed(db: Db, who: Who, after: int, limit: Limit = PAGE_ROWS) -> Response:
-        """What the audit trail says was touched: {ids, after}."""
+        """What the audit trail says was touched: {touched: [kind/id], after, end}."""
         _may_look(who)
         async with db.reading() as tx:
             rows = await at_rest.touched(tx, after=after, limit=limit)
-        ids = sorted({row["about"].partition("/")[2] for row in rows})
-        return http.json_response({"ids": ids, "after": rows[-1]["seq"] if rows else after})
+            end = await tx.fetch_value("SELECT COALESCE(MAX(seq), 0) FROM audit")
+        last = rows[-1]["seq"] if rows else after
+        touched = sorted({row["about"] for row in rows})
+        return http.json_response({"touched": touched, "after": last, "end": end})
 
     @routes.post("/internal/reconcile/rows")
     async def rows(body: Ids, db: Db, who: Who) -> Response:
