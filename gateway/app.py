@@ -8,17 +8,17 @@ from collections.abc import Mapping
 import structlog
 import uvloop
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
-from chassis import auth, failpoints, migrations, serve
+from chassis import auth, failpoints, gauges, migrations, serve
 from chassis.db import Database, connect
 from chassis.errors import Unavailable
 from chassis.http import BODY_MAX_BYTES, Edge, json_response
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
 from gateway import errors, openapi, pages, store, storefront, wire
-from gateway.admin import claims, documents, inventory, orders, people, returns
+from gateway.admin import claims, documents, inventory, operating, orders, people, returns
 from gateway.clients import HttpTransport, InProcessTransport, Upstream
 from gateway.gate import Gate
 from gateway.identity import Identity
@@ -90,7 +90,7 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    for part in (orders, claims, returns, inventory, people, documents, storefront):
+    for part in (orders, claims, returns, inventory, people, documents, operating, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)
@@ -137,7 +137,7 @@ def _add_health(app: FastAPI, parts: Gate) -> None:
     async def metrics(request: Request) -> Response:
         if not _is_near(request.client.host if request.client else ""):
             return Response(status_code=404)
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await gauges.scraped(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/version", include_in_schema=False)
     async def the_version() -> Response:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import structlog
 from fastapi import APIRouter, FastAPI
 
-from chassis import auth, migrations
+from chassis import auth, migrations, operating
 from chassis.db import Database
 from chassis.errors import Unavailable
+from chassis.gauges import Gauges, Measure
 from chassis.http import create_app
 from chassis.inbox import Inbox
 from chassis.loops import Loop
@@ -21,7 +22,10 @@ log = structlog.get_logger(__name__)
 
 
 class Service:
-    """HTTP app, inboxes, relay, loops, on one database and one bus."""
+    """HTTP app, inboxes, relay, loops, on one database and one bus.
+
+    ``sagas`` are for its operator, ``measure`` adds gauges of its own to every scrape.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,8 @@ class Service:
         subscriptions: Iterable[Subscription],
         loops: Iterable[Loop] = (),
         verify_sender: bool = False,
+        sagas: operating.SagaDesk | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.name = name
         self.database = database
@@ -43,8 +49,16 @@ class Service:
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
         self.app: FastAPI = create_app(
-            name, database=database, verifier=verifier, routers=routers, ready=self.ready
+            name,
+            database=database,
+            verifier=verifier,
+            routers=[*routers, operating.router],
+            ready=self.ready,
         )
+        self.app.state.models = {part.queue: part.models for part in self._subscriptions}
+        self.app.state.sagas = sagas or operating.SagaDesk()
+        kinds = tuple(self.app.state.sagas.tables)
+        self._gauges = Gauges(name, database, lambda: bus.ready, kinds=kinds, measure=measure)
 
     async def prepare(self) -> None:
         """Open the database and register the consumers; call before the bus starts."""
@@ -59,6 +73,7 @@ class Service:
     async def start(self) -> None:
         """Start the background work; this object owns every task."""
         relay = Relay(self.name, self.database, self._bus)
+        self._gauges.start()
         self._tasks = [
             asyncio.create_task(work, name=f"{self.name}.{name}")
             for name, work in [("relay", relay.run())]
@@ -71,6 +86,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self._gauges.stop()
         await self.database.close()
 
     async def ready(self) -> dict[str, str]:
