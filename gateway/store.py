@@ -6,9 +6,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from chassis.audit import audit_table
 from chassis.db import Instant, Row, Tx, metadata
 
 METADATA = metadata()
+audit_table(METADATA)
 
 USERS = sa.Table(
     "users",
