@@ -6,7 +6,8 @@ A service that does not answer hides nothing of the others: the answer names it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -39,7 +40,7 @@ async def list_dead_letters(request: Request, parts: Parts, who: Who) -> Respons
 @router.get("/admin/dead-letters/{letter_id}")
 async def get_dead_letter(letter_id: str, parts: Parts, who: Who) -> Response:
     """One message with its envelope: {dead_letter}."""
-    at = _keeper(parts, letter_id)
+    at = await _keeper(parts, letter_id)
     return json_response(await at.get(f"/dead-letters/{segment(letter_id)}", who=who))
 
 
@@ -47,7 +48,7 @@ async def get_dead_letter(letter_id: str, parts: Parts, who: Who) -> Response:
 async def replay_dead_letter(request: Request, letter_id: str, parts: Parts, who: Who) -> Response:
     """Try a message again, mended if ``data`` is given: {dead_letter}."""
     path = f"/dead-letters/{segment(letter_id)}/replay"
-    at = _keeper(parts, letter_id)
+    at = partial(_keeper, parts, letter_id)
     return await _change(request, parts, who, at, path, bodies.REPLAY)
 
 
@@ -55,7 +56,7 @@ async def replay_dead_letter(request: Request, letter_id: str, parts: Parts, who
 async def discard_dead_letter(request: Request, letter_id: str, parts: Parts, who: Who) -> Response:
     """Never handle a message: {dead_letter}."""
     path = f"/dead-letters/{segment(letter_id)}/discard"
-    at = _keeper(parts, letter_id)
+    at = partial(_keeper, parts, letter_id)
     return await _change(request, parts, who, at, path, bodies.REASON)
 
 
@@ -72,7 +73,7 @@ async def list_outbox(request: Request, parts: Parts, who: Who) -> Response:
 async def unblock_message(request: Request, message_id: str, parts: Parts, who: Who) -> Response:
     """Let the relay try a blocked message again: {message}."""
     path = f"/outbox/{segment(message_id)}"
-    at = await _owner(parts, who, path, f"Message with id: {message_id} was not found")
+    at = partial(_owner, parts, who, path, f"Message with id: {message_id} was not found")
     return await _change(request, parts, who, at, f"{path}/unblock", bodies.EMPTY)
 
 
@@ -95,7 +96,7 @@ async def get_saga(saga_id: str, parts: Parts, who: Who) -> Response:
 async def resume_saga(request: Request, saga_id: str, parts: Parts, who: Who) -> Response:
     """Ask for what is awaited again, without waiting for the timer: {saga}."""
     path = f"/sagas/{segment(saga_id)}"
-    at = await _owner(parts, who, path, f"Saga with id: {saga_id} was not found")
+    at = partial(_owner, parts, who, path, f"Saga with id: {saga_id} was not found")
     return await _change(request, parts, who, at, f"{path}/resume", bodies.EMPTY)
 
 
@@ -103,7 +104,7 @@ async def resume_saga(request: Request, saga_id: str, parts: Parts, who: Who) ->
 async def compensate_saga(request: Request, saga_id: str, parts: Parts, who: Who) -> Response:
     """Undo what was done and end the saga, where nothing final was asked: {saga}."""
     path = f"/sagas/{segment(saga_id)}"
-    at = await _owner(parts, who, path, f"Saga with id: {saga_id} was not found")
+    at = partial(_owner, parts, who, path, f"Saga with id: {saga_id} was not found")
     return await _change(request, parts, who, at, f"{path}/compensate", bodies.REASON)
 
 
@@ -178,7 +179,7 @@ async def _ask(
     return list(await asyncio.gather(*(one(upstream) for upstream in upstreams)))
 
 
-def _keeper(parts: Gate, letter_id: str) -> Upstream:
+async def _keeper(parts: Gate, letter_id: str) -> Upstream:
     """Whose queue a dead letter lies in: queues carry their service's name."""
     found = parts.upstreams.get(letter_id.split(".", 1)[0])
     if found is None:
@@ -213,13 +214,19 @@ async def _owner(parts: Gate, who: Principal, path: str, unknown: str) -> Upstre
 
 
 async def _change(
-    request: Request, parts: Gate, who: Principal, at: Upstream, path: str, shape: Shape
+    request: Request,
+    parts: Gate,
+    who: Principal,
+    at: Callable[[], Awaitable[Upstream]],
+    path: str,
+    shape: Shape,
 ) -> Response:
-    """Pass a checked body on; a key that the client sent is honored."""
+    """Pass a checked body on to who keeps the thing; a key that the client sent is honored."""
     body = await wire.body(request)
     tried = answers.attempt(request, body)
 
     async def work() -> Any:
-        return await at.send("POST", path, who=who, body=check(shape, body))
+        given = check(shape, body)
+        return await (await at()).send("POST", path, who=who, body=given)
 
     return await answers.once(parts.database, who=who, tried=tried, work=work)

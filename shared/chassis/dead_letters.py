@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from chassis import context
+from chassis import audit, context
 from chassis.db import Row, Tx
 from chassis.errors import NotAllowed, NotFound
 from chassis.inbox import unfit
@@ -87,6 +87,16 @@ async def replay(
         consumer=row["consumer"],
         message_id=row["message_id"],
     )
+    before = {"state": _state(row), "error": row["error"], "data": _data(row["envelope"])}
+    after = {"state": "parked", "error": None, "data": _data(envelope)}
+    before, after = audit.changes(before, after)
+    await audit.record(
+        tx,
+        action="dead_letter.replayed",
+        about=f"dead-letter/{letter_id}",
+        before=before,
+        after=after,
+    )
     return await by_id(tx, letter_id)
 
 
@@ -105,6 +115,14 @@ async def discard(tx: Tx, letter_id: str, *, reason: str, now: datetime) -> Row:
         error=f"discarded by {context.current().actor_id}: {reason} (was: {row['error']})",
         consumer=row["consumer"],
         message_id=row["message_id"],
+    )
+    await audit.record(
+        tx,
+        action="dead_letter.discarded",
+        about=f"dead-letter/{letter_id}",
+        before={"state": row["state"], "error": row["error"]},
+        after={"state": "discarded"},
+        note=reason,
     )
     return await by_id(tx, letter_id)
 
@@ -152,6 +170,11 @@ def _readable(envelope: str | None) -> Any:
         return None if envelope is None else json.loads(envelope)
     except (ValueError, RecursionError):
         return envelope
+
+
+def _data(envelope: str) -> Any:
+    found = _readable(envelope)
+    return found.get("data") if isinstance(found, dict) else None
 
 
 def _mended(envelope: str, data: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from pydantic import BaseModel
 
-from chassis import clock, context, outbox, sagas
+from chassis import audit, clock, context, outbox, sagas
 from chassis.db import Database, Instant, Json, Row, Tx
 from chassis.errors import NotAllowed, NotFound, Unavailable
 from chassis.sagas import Ask, Saga, SagaTable
@@ -149,6 +149,12 @@ async def resume(tx: Tx, tables: Mapping[str, SagaTable], saga_id: str, *, now: 
     Raises NotFound; NotAllowed for a saga that is over.
     """
     saga = await _under_way(tx, saga_id)
+    await audit.record(
+        tx,
+        action="saga.resumed",
+        about=f"saga/{saga_id}",
+        before={"tries": saga.tries, "waits_for": saga.waits_for},
+    )
     saga, message_ids = sagas.ask_again(tables[saga.kind], saga, by=OPERATOR, tries=0, now=now)
     await _save(tx, saga, now)
     await outbox.resend(tx, message_ids)
@@ -181,7 +187,16 @@ async def give_up(
         "reason": reason,
         "operator": here.actor_id,
     }
-    return await turn_back(tx, tables[saga.kind], saga, by=OPERATOR, refusal=refusal, now=now)
+    moved = await turn_back(tx, tables[saga.kind], saga, by=OPERATOR, refusal=refusal, now=now)
+    await audit.record(
+        tx,
+        action="saga.compensated",
+        about=f"saga/{saga_id}",
+        before={"direction": saga.direction, "marks": saga.marks},
+        after={"direction": moved.direction, "marks": moved.marks},
+        note=reason,
+    )
+    return moved
 
 
 async def _under_way(tx: Tx, saga_id: str) -> Saga:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from chassis import audit
 from chassis.db import Row, Tx
 from chassis.errors import NotAllowed, NotFound
 
@@ -65,6 +66,12 @@ async def unblock(tx: Tx, message_id: str) -> Row:
         raise NotAllowed("not_blocked", f"The message is not blocked: it is {state}.")
     await tx.execute(
         "UPDATE outbox SET blocked_at = NULL, attempts = 0 WHERE id = :id", id=message_id
+    )
+    await audit.record(
+        tx,
+        action="message.unblocked",
+        about=f"message/{message_id}",
+        before={"attempts": message["attempts"], "last_error": message["last_error"]},
     )
     tx.wake("outbox")
     return message | {"blocked_at": None, "attempts": 0}

@@ -13,7 +13,7 @@ from chassis.errors import NotAllowed, NotFound
 from chassis.inbox import Inbox
 from chassis.messaging import Delivery
 from chassis.testing import MakeDatabase
-from tests.chassis.shop import SCHEMA, BoxPacked, PackBox, Packer, a_delivery, packed, rows
+from tests.chassis.shop import SCHEMA, BoxPacked, PackBox, Packer, a_delivery, packed, rows, say
 
 QUEUE = "shop.commands.v1"
 PACK = PackBox(box="1")
@@ -237,13 +237,43 @@ class TestDiscard:
                 await discard(database, f"{QUEUE}:{name}")
 
 
+class TestAudit:
+    async def test_every_change_says_who_did_what_and_why(self, database: Database) -> None:
+        inbox = an_inbox(database, Packer())
+        await inbox.deliver(misfit("a"))
+        await inbox.deliver(misfit("b"))
+        (unsent_one,) = await say(database, "1")
+        await replay(database, f"{QUEUE}:a", {"box": "7"})
+        await discard(database, f"{QUEUE}:b", "a repeat")
+        async with database.transaction() as tx:
+            await tx.execute("UPDATE outbox SET blocked_at = :now, attempts = 10", now=clock.now())
+            await unsent.unblock(tx, unsent_one)
+        async with database.reading() as tx:
+            trail = await tx.fetch("SELECT * FROM audit ORDER BY seq")
+        assert [(row["action"], row["about"], row["note"]) for row in trail] == [
+            ("dead_letter.replayed", f"dead-letter/{QUEUE}:a", None),
+            ("dead_letter.discarded", f"dead-letter/{QUEUE}:b", "a repeat"),
+            ("message.unblocked", f"message/{unsent_one}", None),
+        ]
+        assert {(row["actor_kind"], row["actor_id"]) for row in trail} == {("ops", "usr_ops")}
+        assert trail[0]["before"]["data"] == {"box": 1}
+        assert trail[0]["after"] == {"state": "parked", "error": None, "data": {"box": "7"}}
+
+    async def test_what_was_refused_leaves_no_record(self, database: Database) -> None:
+        await an_inbox(database, Packer()).deliver(misfit())
+        with pytest.raises(NotAllowed):
+            await replay(database, f"{QUEUE}:m1")
+        async with database.reading() as tx:
+            assert await tx.fetch("SELECT * FROM audit") == []
+
+
 class TestOutbox:
     async def test_the_lag_counts_what_waits_and_what_is_blocked(self, database: Database) -> None:
-        from tests.chassis.shop import say
-
         one, two, three = await say(database, "1", "2", "3")
         async with database.transaction() as tx:
-            await tx.execute("UPDATE outbox SET sent_at = :now WHERE id = :id", id=one, now=clock.now())
+            await tx.execute(
+                "UPDATE outbox SET sent_at = :now WHERE id = :id", id=one, now=clock.now()
+            )
             await tx.execute(
                 "UPDATE outbox SET blocked_at = :now, last_error = 'no queue', attempts = 10"
                 " WHERE id = :id",
@@ -271,8 +301,6 @@ class TestOutbox:
         assert lag == {"service": "shop", "unsent": 0, "blocked": 0, "oldest_age_s": 0.0}
 
     async def test_only_what_is_blocked_is_unblocked(self, database: Database) -> None:
-        from tests.chassis.shop import say
-
         (one,) = await say(database, "1")
         async with database.transaction() as tx:
             with pytest.raises(NotAllowed, match="tried again every second"):
