@@ -111,10 +111,26 @@ async def broken_links(databases: dict[str, Database]) -> list[Row]:
     so looking once is enough."""
     found = []
     for name, database in databases.items():
+        # The search for drift keeps the ends of the chains, in another database than theirs.
+        async with databases["gateway"].reading() as tx:
+            kept = await gateway_store.drift_mark(tx, name=f"audit.{name}")
         async with database.reading() as tx:
             rows = await audit_chain.check(tx)
+            if kept is not None:
+                rows += await audit_chain.moved(tx, number=kept["number"], expected=kept["hash"])
         found += [{**row, "id": f"{name} {row['id']}"} for row in rows]
     return found
+
+
+async def chains(settings: Settings) -> tuple[list[Row], dict[str, int]]:
+    """The audit chains alone: what is broken, and how many records each has sealed."""
+    async with AsyncExitStack() as stack:
+        databases = await open_all(settings, stack)
+        lengths = {}
+        for name, database in databases.items():
+            async with database.reading() as tx:
+                lengths[name] = (await audit_chain.head(tx))["number"]
+        return await broken_links(databases), lengths
 
 
 def _still(before: list[Finding], now: list[Finding]) -> list[Finding]:

@@ -10,10 +10,10 @@ from contextlib import suppress
 import structlog
 import uvloop
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
-from chassis import audit_chain, auth, failpoints, migrations, serve
+from chassis import audit_chain, auth, failpoints, gauges, migrations, serve
 from chassis.db import Database, connect
 from chassis.errors import Unavailable
 from chassis.http import BODY_MAX_BYTES, Edge, json_response
@@ -21,7 +21,7 @@ from chassis.loops import Loop
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
 from gateway import drift, errors, openapi, pages, store, storefront, wire
-from gateway.admin import claims, documents, inventory, orders, people, returns, trust
+from gateway.admin import claims, documents, inventory, operating, orders, people, returns, trust
 from gateway.clients import HttpTransport, InProcessTransport, Upstream
 from gateway.gate import Gate
 from gateway.identity import Identity
@@ -109,7 +109,8 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    for part in (orders, claims, returns, inventory, people, documents, trust, storefront):
+    surfaces = (orders, claims, returns, inventory, people, documents, operating, trust, storefront)
+    for part in surfaces:
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)
@@ -158,7 +159,7 @@ def _add_health(app: FastAPI, parts: Gate) -> None:
             return Response(status_code=404)
         with suppress(Unavailable):
             await drift.measure(parts.database)
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await gauges.scraped(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/version", include_in_schema=False)
     async def the_version() -> Response:

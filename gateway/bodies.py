@@ -234,3 +234,7 @@ STOCK_LOCATION = Shape(
 )
 # What is left out stays as it is.
 CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": Text(most=_ID_MAX, trimmed=True)})
+
+# What operators send.
+REPLAY = Shape({"data": Object()})
+REASON = Shape({"reason": Text(required=True, most=1000, trimmed=True)})

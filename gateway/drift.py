@@ -118,6 +118,7 @@ class Reconciler:
             await self.own_books()
             async for _ in self._everything():
                 pass
+            await self.again()
 
     # ---- what ------------------------------------------------------------------------------
 

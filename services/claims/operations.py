@@ -174,6 +174,15 @@ async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
         await _follow(tx, moved, now)
 
 
+async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
+    """An operator turns a saga back, and the claim with it.
+
+    Raises NotFound; NotAllowed where nothing can be turned back (any more).
+    """
+    moved = await saga_log.give_up(tx, saga.SAGAS, saga_id, reason=reason, now=now)
+    await _follow(tx, moved, now)
+
+
 async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
     claim = await store.load(tx, claim_id=moved.subject_id)
     assert claim is not None, moved.subject_id

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from chassis.sagas import Facts, Saga, SagaTable, Step
 from contracts.base import LineQuantity, LineSnapshot, ReturnShipping, ShippingQuote
 from contracts.inventory import (
@@ -186,11 +184,12 @@ CREATION = SagaTable(
 )
 
 
-def releases(*, claim: Claim) -> list[BaseModel]:
+def releases(*, claim: Claim) -> list[ReleaseClaimHold | ReleaseReservation]:
     """The commands that free all that a claim may hold."""
     facts = {"claim_id": claim.id, "order_id": claim.order_id}
-    reserved = [_release_reservation(facts)] if claim.additional_items else []
-    return [_release_hold(facts), *reserved]
+    if not claim.additional_items:
+        return [_release_hold(facts)]
+    return [_release_hold(facts), _release_reservation(facts)]
 
 
 def cancel_facts(*, claim: Claim) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from chassis.service import Service
 from chassis.settings import Settings as AnySettings
 from services.orders import api, consumers, invariants, paying, providers, store
 from services.orders.settings import Settings
-from services.orders.worker import RefundWorker
+from services.orders.worker import RefundWorker, measure
 
 
 def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifier) -> Service:
@@ -33,6 +33,7 @@ def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifie
         loops=[worker],
         verify_sender=settings.bus_verify_sender,
         books=invariants,
+        measure=measure,
     )
     service.app.state.wait_bound_s = settings.wait_bound_s
     service.app.state.providers = frozenset(configured)

@@ -14,6 +14,7 @@ from typing import Any
 from chassis import audit, idempotency, outbox, saga_log
 from chassis.db import Tx
 from chassis.errors import Forbidden, Invalid, Refusal
+from chassis.sagas import Saga
 from chassis.values import derived_id, new_id
 from contracts.base import LineSnapshot
 from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected
@@ -585,11 +586,27 @@ async def release_again(tx: Tx, *, return_id: str) -> bool:
 async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
     """A saga got no answer: ask again, or give the request up."""
     saga = await saga_log.expire(tx, SAGAS, saga_id, now=now)
-    if saga is None or saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
+    if saga is not None:
+        await _follow_back(tx, saga, by="timer", now=now)
+
+
+async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
+    """An operator turns a saga back, and the return with it.
+
+    Raises NotFound; NotAllowed where nothing can be turned back (any more).
+    """
+    saga = await saga_log.give_up(tx, SAGAS, saga_id, reason=reason, now=now)
+    await _follow_back(tx, saga, by=saga_log.OPERATOR, now=now)
+
+
+async def _follow_back(tx: Tx, saga: Saga, *, by: str, now: datetime) -> None:
+    """A request that was turned back is refused, for the reason that ``by`` gave."""
+    if saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
         return
     return_ = await _known(tx, saga.subject_id)
     if return_.state is State.OPENING:
-        await _refuse_request(tx, return_, saga.refusals["timer"], now)
+        told = {name: saga.refusals[by][name] for name in ("code", "kind", "message")}
+        await _refuse_request(tx, return_, told, now)
 
 
 # ---- return reasons -----------------------------------------------------------------------------

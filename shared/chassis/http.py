@@ -13,12 +13,12 @@ import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import auth, clock, context
+from chassis import auth, clock, context, gauges
 from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
 from chassis.errors import Refusal, Unavailable, refusal
 from chassis.failpoints import failpoint
@@ -402,7 +402,7 @@ def _add_health(
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await gauges.scraped(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/version", include_in_schema=False)
     async def the_version() -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from chassis import context
 
@@ -22,6 +22,14 @@ MESSAGES = Counter(
     "reclamo_messages_total",
     "Messages by service, direction (sent, handled, parked, dead) and type",
     ("service", "direction", "type"),
+)
+RELAY_LOCK = Gauge(
+    "reclamo_relay_lock", "1 in the process whose relay sends for the service", ("service",)
+)
+QUEUE_READY = Gauge(
+    "reclamo_queue_messages_ready",
+    "Messages that wait in a queue of the broker, as last seen",
+    ("service", "queue"),
 )
 
 

@@ -27,7 +27,7 @@ from chassis.messaging import (
     Unroutable,
     exchange_of,
 )
-from chassis.observability import MESSAGES
+from chassis.observability import MESSAGES, RELAY_LOCK
 from chassis.values import uuid7
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,12 @@ def outbox_table(metadata: sa.MetaData) -> sa.Table:
             "seq",
             postgresql_where=sa.text("sent_at IS NULL AND blocked_at IS NULL"),
             sqlite_where=sa.text("sent_at IS NULL AND blocked_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_outbox_blocked",
+            "seq",
+            postgresql_where=sa.text("blocked_at IS NOT NULL"),
+            sqlite_where=sa.text("blocked_at IS NOT NULL"),
         ),
     )
 
@@ -156,9 +162,11 @@ class Relay:
 
     async def run(self) -> None:
         """Until cancelled."""
+        lock = RELAY_LOCK.labels(self._service)
         while True:
             try:
                 async with self._database.exclusive(f"reclamo.relay.{self._service}") as session:
+                    lock.set(session is not None)
                     while session is not None:
                         self._woken.clear()
                         if not await self._batch(session):
@@ -167,6 +175,8 @@ class Relay:
                 log.warning("relay_waits", error=error.message)
             except Exception:
                 log.exception("relay_failed")
+            finally:
+                lock.set(0)
             await asyncio.sleep(IDLE_S)
 
     async def _idle(self) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import structlog
 from fastapi import APIRouter, FastAPI
 
-from chassis import audit_api, auth, migrations, reconciling
+from chassis import audit_api, auth, migrations, operating, reconciling
 from chassis.audit_chain import IDLE_S, Sealer
 from chassis.db import Database
 from chassis.errors import Unavailable
+from chassis.gauges import Gauges, Measure
 from chassis.http import create_app
 from chassis.inbox import Inbox
 from chassis.loops import Loop
@@ -25,6 +26,7 @@ class Service:
     """HTTP app, inboxes, relay, loops, on one database and one bus.
 
     ``books`` and ``release`` are for ``chassis.reconciling``.
+    ``sagas`` are for its operator, ``measure`` adds gauges of its own to every scrape.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Service:
         verify_sender: bool = False,
         books: reconciling.Books | None = None,
         release: reconciling.Release | None = None,
+        sagas: operating.SagaDesk | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.name = name
         self.database = database
@@ -54,8 +58,16 @@ class Service:
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
         self.app: FastAPI = create_app(
-            name, database=database, verifier=verifier, routers=routers, ready=self.ready
+            name,
+            database=database,
+            verifier=verifier,
+            routers=[*routers, operating.router],
+            ready=self.ready,
         )
+        self.app.state.models = {part.queue: part.models for part in self._subscriptions}
+        self.app.state.sagas = sagas or operating.SagaDesk()
+        kinds = tuple(self.app.state.sagas.tables)
+        self._gauges = Gauges(name, database, lambda: bus.ready, kinds=kinds, measure=measure)
 
     async def prepare(self) -> None:
         """Open the database and register the consumers; call before the bus starts."""
@@ -70,6 +82,7 @@ class Service:
     async def start(self) -> None:
         """Start the background work; this object owns every task."""
         relay = Relay(self.name, self.database, self._bus)
+        self._gauges.start()
         self._tasks = [
             asyncio.create_task(work, name=f"{self.name}.{name}")
             for name, work in [("relay", relay.run())]
@@ -82,6 +95,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self._gauges.stop()
         await self.database.close()
 
     async def ready(self) -> dict[str, str]:
