@@ -32,7 +32,7 @@ PAGE_ROWS = 300
 REST = 100  # times as long as it worked
 HOLD_S = 600.0
 AUTO_REPAIRS_MAX = 3
-SETTLED_S = 10
+SETTLED_S = 10  # what was sent a moment ago is on its way
 OPEN = Gauge("reclamo_findings_open", "Open findings of drift, by invariant", ("invariant",))
 _KINDS = ("claim", "return")
 _TROUBLE = (Unavailable, UnexpectedAnswer, Refusal)
@@ -249,7 +249,8 @@ class Reconciler:
 
     async def _sent_page(self, name: str, after: int) -> int | None:
         """Check a page of sent messages; where to go on, None at the end."""
-        params = {"after": after, "limit": PAGE_ROWS, "settled_s": SETTLED_S}
+        settled_s = int(min(self._settings.drift_confirm_s, SETTLED_S))
+        params = {"after": after, "limit": PAGE_ROWS, "settled_s": settled_s}
         page = (await self._get(name, "/internal/reconcile/sent", params))["messages"]
         if not page:
             return None

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from chassis import audit
+from chassis.db import connect
 from chassis.testing import eventually
 from deploy.embedded import Embedded, running
 from deploy.gateway_client import Gateway, GatewayRefused
@@ -16,7 +18,7 @@ from deploy.secrets_file import load
 from gateway import repairs
 from gateway.drift import Reconciler
 from gateway.settings import GatewaySettings
-from tests.deploy.system import TOKEN, serving
+from tests.deploy.system import TOKEN, reclamo, serving
 from tests.deploy.test_verify import DRIFTS, _plant, _work
 
 Row = dict[str, Any]
@@ -261,3 +263,61 @@ async def test_eight_clients_at_work_are_no_findings(seeded: GatewaySettings, qu
         assert await system.look() == []
         for state in ("resolved", "repaired", "dismissed"):
             assert await system.open(state) == []
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+async def test_the_command_lists_repairs_and_tells_the_trail(seeded: GatewaySettings) -> None:
+    async with at_work(seeded) as system:
+        claim_id = await _kill_a_claim(system)
+        await system.look()
+        at = ("--url", system.gateway._url, "--token", TOKEN)
+
+        async def told(*arguments: str) -> tuple[int, str]:
+            done = await asyncio.to_thread(reclamo, *arguments, data_dir=seeded.data_dir)
+            return done.returncode, done.stdout + done.stderr
+
+        code, said = await told("findings", "list", "--invariant", "I13", *at)
+        assert code == 1
+        finding_id = said.split()[0]
+        assert f"{finding_id}  open  I13  {claim_id}  the claim is canceled, but orders" in said
+        assert "release: Send the release" in said
+        assert (await told("findings", "repair", finding_id, *at))[0] == 0
+        await eventually(lambda: _nothing_held(system, claim_id))
+        code, said = await told("findings", "dismiss", finding_id, "--note", "seen", *at)
+        assert (code, "is dismissed" in said) == (0, True)
+        code, said = await told("audit", "list", "--about", f"subject/{claim_id}", *at)
+        assert (code, "admin_user  repair.released" in said) == (0, True), said
+        code, said = await told("findings", "repair", "find_1", *at)
+        assert (code, "was not found" in said) == (2, True)
+
+
+async def test_the_command_names_the_first_broken_record(seeded: GatewaySettings) -> None:
+    async with at_work(seeded) as system:
+        await eventually(lambda: _all_sealed(system))
+    done = await asyncio.to_thread(reclamo, "audit", "verify", data_dir=seeded.data_dir)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Nothing found." in done.stderr
+    database = connect(seeded.database_url("orders"))
+    await database.open()
+    async with database.transaction() as tx:
+        for statement in audit.unguards("sqlite"):
+            await tx.execute(statement)
+        for seq in (3, 5):
+            await tx.execute("UPDATE audit SET actor_id = 'nobody' WHERE seq = :seq", seq=seq)
+    await database.close()
+    done = await asyncio.to_thread(reclamo, "audit", "verify", data_dir=seeded.data_dir)
+    assert done.returncode == 1
+    assert done.stdout.startswith("I14  orders audit/3  the record under link 3 was changed")
+    done = await asyncio.to_thread(reclamo, "verify", data_dir=seeded.data_dir)
+    assert (done.returncode, done.stdout.count("I14")) == (1, 2)
+    async with at_work(seeded) as system:
+        found = [row for row in await system.look() if row["invariant"] == "I14"]
+        assert {row["about"] for row in found} == {"audit/3", "audit/5"}
+        assert found[0]["proposal"]["repair"] is None
+
+
+async def _all_sealed(system: Running) -> bool:
+    sql = "SELECT (SELECT COUNT(*) FROM audit) - (SELECT COUNT(*) FROM audit_seals)"
+    return all([await system.value(name, sql) == 0 for name in system.embedded.services])
