@@ -8,9 +8,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -20,6 +19,13 @@ from rich.table import Table
 from chassis.errors import Unavailable
 from chassis.observability import configure_logs
 from chassis.values import random_token
+from deploy import operating_cli, trust_cli
+from deploy.terminal import DEFAULT_URL, Failed, Json, Token, Url, words
+from deploy.terminal import at_gateway as _at_gateway
+from deploy.terminal import put as _put
+from deploy.terminal import run as _run
+from deploy.terminal import said as _said
+from deploy.terminal import the_token as _token
 
 app = typer.Typer(
     help="Reclamo: claims, returns, and the orders and stock behind them.",
@@ -29,70 +35,16 @@ app = typer.Typer(
 )
 topology_app = typer.Typer(help="Exchanges, queues and bindings.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
-words = Console(stderr=True, highlight=False, soft_wrap=True)
-T = TypeVar("T")
+app.add_typer(operating_cli.dlq, name="dlq")
+app.add_typer(operating_cli.outbox, name="outbox")
+app.add_typer(operating_cli.saga, name="saga")
+app.add_typer(trust_cli.audit, name="audit")
+app.add_typer(trust_cli.findings, name="findings")
 
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Url = Annotated[str, typer.Option(help="the gateway", envvar="RECLAMO_URL")]
-Token = Annotated[str | None, typer.Option(help="an admin API token", envvar="RECLAMO_ADMIN_TOKEN")]
 Host = Annotated[str, typer.Option(help="the address to listen on")]
 Port = Annotated[int, typer.Option(help="the port to listen on", min=1, max=65535)]
 Process = Literal["orders", "claims", "returns", "inventory", "gateway"]
 DEFAULT_HOST = "127.0.0.1"
-DEFAULT_URL = "http://127.0.0.1:8000"
-
-
-class Failed(typer.Exit):
-    """The command could not be carried out; the reason was said."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(_said(reason))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import uvloop
-
-    return uvloop.run(work)
-
-
-def _put(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def _token(given: str | None) -> str | None:
-    """The token given, or that of the data folder: no need to copy it on the same machine."""
-    if given:
-        return given
-    from deploy.secrets_file import load
-    from gateway.settings import GatewaySettings
-
-    settings = GatewaySettings()
-    return load(settings).admin_token if (settings.data_dir / "secrets.json").exists() else None
-
-
-def _at_gateway(url: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Do work at the gateway. Its troubles are said in one line each, with what to do."""
-    from deploy.gateway_client import Gateway, GatewayError, GatewayRefused, GatewayUnreachable
-
-    async def ask_and_work() -> T:
-        # Work that has begun is patient with a restart; that nobody is there is said at once.
-        async with Gateway(url, None, patience_s=2) as gateway:
-            await gateway.get("/livez")
-        return await work()
-
-    try:
-        return _run(ask_and_work())
-    except GatewayUnreachable as error:
-        raise Failed(f"{error}: is it running (`make run`)? Say where with --url") from None
-    except GatewayRefused as error:
-        if error.status == 401:
-            raise Failed(
-                "the gateway does not know the token: give the one of its start banner with"
-                " --token or RECLAMO_ADMIN_TOKEN"
-            ) from None
-        raise Failed(f"{url} answered: {error}") from None
-    except GatewayError as error:
-        raise Failed(str(error)) from None
 
 
 @app.command()
@@ -402,9 +354,3 @@ def main() -> None:
             name = "_".join(map(str, wrong["loc"]))
             _said(f"RECLAMO_{name.upper()}: {wrong['msg']}")
         raise SystemExit(2) from None
-
-
-def _said(reason: str) -> int:
-    """Say why it could not be done; the exit code for that."""
-    words.print(f"reclamo: {reason}", style="red", markup=False)
-    return 2

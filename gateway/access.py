@@ -7,6 +7,7 @@ _ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
 _DESK = frozenset({"admin", "agent", "finance"})
 _STOCK = frozenset({"admin", "warehouse"})
 _ADMIN = frozenset({"admin"})
+_OPERATORS = frozenset({"admin", "ops"})
 
 TABLE: dict[tuple[str, str], frozenset[str]] = {
     # people
@@ -74,6 +75,22 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/admin/stock-locations/{location_id}"): _STOCK,
     ("GET", "/admin/reservations"): _ALL,
     ("GET", "/admin/reservations/{reservation_id}"): _ALL,
+    # what was done, and what does not agree
+    ("GET", "/admin/audit"): _OPERATORS,
+    ("GET", "/admin/findings"): _OPERATORS,
+    ("POST", "/admin/findings/{finding_id}/repair"): _OPERATORS,
+    ("POST", "/admin/findings/{finding_id}/dismiss"): _OPERATORS,
+    # messages and sagas
+    ("GET", "/admin/dead-letters"): _OPERATORS,
+    ("GET", "/admin/dead-letters/{letter_id}"): _OPERATORS,
+    ("POST", "/admin/dead-letters/{letter_id}/replay"): _OPERATORS,
+    ("POST", "/admin/dead-letters/{letter_id}/discard"): _OPERATORS,
+    ("GET", "/admin/outbox"): _OPERATORS,
+    ("POST", "/admin/outbox/{message_id}/unblock"): _OPERATORS,
+    ("GET", "/admin/sagas"): _OPERATORS,
+    ("GET", "/admin/sagas/{saga_id}"): _OPERATORS,
+    ("POST", "/admin/sagas/{saga_id}/resume"): _OPERATORS,
+    ("POST", "/admin/sagas/{saga_id}/compensate"): _OPERATORS,
     # storefront: what is not public is the customer's own
     ("POST", "/store/returns"): PUBLIC,
     ("GET", "/store/orders/{order_id}"): PUBLIC,

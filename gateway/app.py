@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 import uvloop
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
-from chassis import auth, failpoints, migrations, serve
+from chassis import audit_chain, auth, failpoints, gauges, migrations, serve
 from chassis.db import Database, connect
 from chassis.door import BODY_MAX_BYTES
 from chassis.errors import Unavailable
 from chassis.http import Edge, json_response
+from chassis.loops import Loop
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
-from gateway import errors, openapi, pages, store, storefront, wire
-from gateway.admin import claims, documents, inventory, orders, people, returns
+from gateway import drift, errors, openapi, pages, store, storefront, wire
+from gateway.admin import claims, documents, inventory, operating, orders, people, returns, trust
 from gateway.clients import HttpTransport, InProcessTransport, Upstream
 from gateway.gate import Gate
 from gateway.identity import Identity
@@ -40,14 +43,28 @@ class Gateway:
         self.database = parts.database
         self._parts = parts
         self._admin_token = admin_token
+        self._loops = (
+            Loop("gateway.drift", parts.reconciler.step, idle_s=15.0),
+            Loop(
+                "gateway.audit",
+                audit_chain.Sealer(parts.database).step,
+                idle_s=audit_chain.IDLE_S,
+            ),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Open the database and make the first token."""
+        """Open the database, make the first token, begin the background work."""
         await self.database.open()
         await self._parts.identity.bootstrap(self._admin_token)
+        self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
 
     async def stop(self) -> None:
-        """Close connections and the database."""
+        """Stop the background work, close connections and the database."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
         for upstream in self._parts.upstreams.values():
             await upstream.close()
         await self.database.close()
@@ -66,20 +83,22 @@ def build(
     """The gateway over services given by URL, or by application (embedded mode)."""
     database.serve("gateway", store.METADATA)
     issuer = auth.Issuer(auth.private_key(secret_key, "internal"))
+    services = {
+        name: Upstream(
+            name,
+            HttpTransport(where) if isinstance(where, str) else InProcessTransport(where),
+            issuer,
+            wait_bound_s=settings.wait_bound_s,
+        )
+        for name, where in upstreams.items()
+    }
     parts = Gate(
         settings=settings,
         database=database,
         identity=Identity(database, secret_key),
-        upstreams={
-            name: Upstream(
-                name,
-                HttpTransport(where) if isinstance(where, str) else InProcessTransport(where),
-                issuer,
-                wait_bound_s=settings.wait_bound_s,
-            )
-            for name, where in upstreams.items()
-        },
+        upstreams=services,
         embedded=embedded,
+        reconciler=drift.Reconciler(settings, database, services),
     )
     app = FastAPI(
         title="Reclamo",
@@ -91,7 +110,8 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    for part in (orders, claims, returns, inventory, people, documents, storefront):
+    surfaces = (orders, claims, returns, inventory, people, documents, operating, trust, storefront)
+    for part in surfaces:
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)
@@ -138,7 +158,9 @@ def _add_health(app: FastAPI, parts: Gate) -> None:
     async def metrics(request: Request) -> Response:
         if not _is_near(request.client.host if request.client else ""):
             return Response(status_code=404)
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        with suppress(Unavailable):
+            await drift.measure(parts.database)
+        return Response(await gauges.scraped(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/version", include_in_schema=False)
     async def the_version() -> Response:

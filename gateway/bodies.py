@@ -169,6 +169,8 @@ CREATE_USER = Shape(
 CHANGE_USER = Shape({"password": Text(most=1024), "role": OneOf(ROLES)})
 CREATE_TOKEN = Shape({"name": _ID_NEEDED, "role": OneOf(ROLES, required=True)})
 
+DISMISS_FINDING = Shape({"note": Text()})
+
 CREATE_REASON = Shape(
     {
         "value": _ID_NEEDED,
@@ -232,3 +234,7 @@ STOCK_LOCATION = Shape(
 )
 # What is left out stays as it is.
 CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": Text(most=_ID_MAX, trimmed=True)})
+
+# What operators send.
+REPLAY = Shape({"data": Object()})
+REASON = Shape({"reason": Text(required=True, most=1000, trimmed=True)})

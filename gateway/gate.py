@@ -15,6 +15,7 @@ from chassis.db import Database
 from chassis.errors import Forbidden
 from gateway import access
 from gateway.clients import Upstream
+from gateway.drift import Reconciler
 from gateway.identity import Caller, Identity
 from gateway.settings import GatewaySettings
 
@@ -62,6 +63,7 @@ class Gate:
     identity: Identity
     upstreams: dict[str, Upstream]
     embedded: bool
+    reconciler: Reconciler
     buckets: Buckets = field(init=False)
     token_buckets: Buckets = field(init=False)
 

@@ -14,7 +14,7 @@ import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error
 
-from chassis import auth, clock
+from chassis import audit, auth, clock
 from chassis.auth import Principal, Unauthorized
 from chassis.db import Database, DuplicateRow, Row
 from chassis.errors import Invalid, NotFound
@@ -226,7 +226,8 @@ class Identity:
         """The user with this password; raises Unauthorized, TooManyTries."""
         async with self._database.reading() as tx:
             user = await store.user_by_email(tx, email=email.lower())
-        await self._check(user, email, password, address)
+        about = f"user/{user['id']}" if user else "user/unknown"
+        await self._check(user, email, password, address, about)
         assert user is not None
         return user
 
@@ -234,13 +235,21 @@ class Identity:
         """The customer's id; raises Unauthorized, TooManyTries."""
         async with self._database.reading() as tx:
             login = await store.customer_login(tx, email=email.lower())
-        await self._check(login, email, password, address)
+        about = f"customer/{login['customer_id']}" if login else "customer/unknown"
+        await self._check(login, email, password, address, about)
         assert login is not None
         return str(login["customer_id"])
 
-    async def _check(self, row: Row | None, email: str, password: str, address: str) -> None:
+    async def _check(
+        self, row: Row | None, email: str, password: str, address: str, about: str
+    ) -> None:
         self._throttle.begin(email.lower(), address)
-        if not await password_fits(row["password_hash"] if row else None, password):
+        fits = await password_fits(row["password_hash"] if row else None, password)
+        async with self._database.transaction() as tx:
+            # Not the e-mail as typed: it may be a password in the wrong field.
+            action = "login.accepted" if fits else "login.failed"
+            await audit.record(tx, action=action, about=about, note=f"from {address}")
+        if not fits:
             raise Unauthorized("wrong e-mail or password")
         self._throttle.right(email.lower(), address)
 
@@ -293,15 +302,27 @@ class Identity:
                 password_hash=hashed,
                 now=now,
             )
+            await audit.record(
+                tx, action="user.added", about=f"user/{user['id']}", after={"role": role}
+            )
         return {**user, "created_at": now}
 
     async def change_user(self, user_id: str, *, role: str | None, password: str | None) -> Row:
         """Change what is given. A new password ends the sessions; raises NotFound, Invalid."""
         hashed = None if password is None else await hash_password(password)
         async with self._database.transaction() as tx:
+            before = await store.user_by_id(tx, user_id=user_id)
             user = await store.change_user(tx, user_id=user_id, role=role, password_hash=hashed)
-            if user is None:
+            if before is None or user is None:
                 raise _no_user(user_id)
+            await audit.record(
+                tx,
+                action="user.changed",
+                about=f"user/{user_id}",
+                before={"role": before["role"]},
+                after={"role": user["role"]},
+                note="with a new password" if hashed else None,
+            )
             if hashed:
                 await store.end_sessions(tx, user_id=user_id)
         self.forget()
@@ -314,6 +335,7 @@ class Identity:
                 raise _no_user(user_id)
             await store.end_sessions(tx, user_id=user_id)
             await store.revoke_tokens(tx, user_id=user_id, now=clock.now())
+            await audit.record(tx, action="user.removed", about=f"user/{user_id}")
         self.forget()
 
     async def set_customer_password(self, *, customer_id: str, email: str, password: str) -> bool:
@@ -334,6 +356,8 @@ class Identity:
                     password_hash=hashed,
                     now=clock.now(),
                 )
+                about = f"customer/{customer_id}"
+                await audit.record(tx, action="customer.login_set", about=about)
         except DuplicateRow:
             raise Invalid("email_taken", f"Another customer signs in with {email}.") from None
         return True
@@ -351,6 +375,12 @@ class Identity:
         }
         async with self._database.transaction() as tx:
             await store.add_token(tx, row=row)
+            await audit.record(
+                tx,
+                action="token.made",
+                about=f"token/{row['id']}",
+                after={"name": name, "role": role, "user_id": user_id},
+            )
         return {key: value for key, value in row.items() if key != "token_hash"}, secret
 
 

@@ -23,6 +23,7 @@ _BODIES = {
     ("post", "/admin/auth/token"): bodies.LOGIN,
     ("post", "/store/auth/token"): bodies.LOGIN,
     ("post", "/admin/tokens"): bodies.CREATE_TOKEN,
+    ("post", "/admin/findings/{finding_id}/dismiss"): bodies.DISMISS_FINDING,
     ("post", "/admin/return-reasons"): bodies.CREATE_REASON,
     ("post", "/admin/return-reasons/{reason_id}"): bodies.UPDATE_REASON,
     ("post", "/admin/stock-locations"): bodies.STOCK_LOCATION,
@@ -34,6 +35,9 @@ _BODIES = {
         "post",
         "/admin/inventory-items/{item_id}/location-levels/{location_id}",
     ): bodies.UPDATE_LEVEL,
+    ("post", "/admin/dead-letters/{letter_id}/replay"): bodies.REPLAY,
+    ("post", "/admin/dead-letters/{letter_id}/discard"): bodies.REASON,
+    ("post", "/admin/sagas/{saga_id}/compensate"): bodies.REASON,
 }
 _ERROR = {
     "type": "object",

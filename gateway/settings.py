@@ -34,6 +34,15 @@ class GatewaySettings(Settings):
     token_requests_per_minute: int = Field(
         60_000, description="per API token and address: programs are quicker than people"
     )
+    repair: Literal["propose", "safe"] = Field(
+        "propose", description="safe: repairs of drift that only repeat something are made at once"
+    )
+    drift_own_s: float = Field(60, description="seconds between looks at each service's own books")
+    drift_changed_s: float = Field(120, description="and at what changed, across services")
+    drift_full_s: float = Field(3600, description="and at everything")
+    drift_confirm_s: float = Field(
+        20, description="how long a difference must last to be a finding"
+    )
     show_docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @property

@@ -6,9 +6,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from chassis.db import Instant, Row, Tx, metadata
+from chassis.audit import audit_table
+from chassis.db import Instant, Json, Row, Tx, metadata
 
 METADATA = metadata()
+audit_table(METADATA)
 
 USERS = sa.Table(
     "users",
@@ -63,6 +65,36 @@ ANSWERS = sa.Table(
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+)
+
+FINDINGS = sa.Table(
+    "findings",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    # Whose books: a service, "books" (several compared), "messages", "audit".
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("invariant", sa.Text, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("facts", Json, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("first_seen_at", Instant, nullable=False),
+    sa.Column("last_seen_at", Instant, nullable=False),
+    sa.Column("closed_at", Instant),
+    sa.Column("repaired_at", Instant),
+    sa.Column("repairs", sa.Integer, nullable=False, default=0),
+    sa.Column("note", sa.Text),
+    sa.UniqueConstraint("source", "invariant", "about"),
+    sa.CheckConstraint("state IN ('open', 'resolved', 'repaired', 'dismissed')", name="state"),
+    sa.Index("ix_findings_state", "state", "last_seen_at"),
+)
+
+# How far the search for drift has come: cursors by name.
+DRIFT_MARKS = sa.Table(
+    "drift_marks",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", Json, nullable=False),
 )
 
 _USER = "SELECT id, email, role, password_hash, created_at FROM users"
@@ -251,3 +283,109 @@ async def answer(tx: Tx, *, principal: str, key: str) -> Row | None:
 async def keep_answer(tx: Tx, *, row: Row) -> bool:
     """Store an answer; False when another request stored one first."""
     return bool(await tx.insert(ANSWERS, [row], ignore_conflicts=True))
+
+
+# ---- findings --------------------------------------------------------------------------------
+
+
+async def put_finding(tx: Tx, *, row: Row) -> None:
+    """A finding was seen: a new one, or again. One that was over opens anew; one that somebody
+    dismissed stays so."""
+    await tx.execute(
+        "INSERT INTO findings (id, source, invariant, about, message, facts, state,"
+        " first_seen_at, last_seen_at, repairs) VALUES (:id, :source, :invariant, :about, :message,"
+        " :facts, 'open', :now, :now, 0) ON CONFLICT (source, invariant, about) DO UPDATE SET"
+        " message = excluded.message, facts = excluded.facts, last_seen_at = excluded.last_seen_at,"
+        " first_seen_at = CASE WHEN findings.state IN ('resolved', 'repaired')"
+        " THEN excluded.first_seen_at ELSE findings.first_seen_at END,"
+        " repairs = CASE WHEN findings.state IN ('resolved', 'repaired')"
+        " THEN 0 ELSE findings.repairs END,"
+        " closed_at = CASE WHEN findings.state = 'dismissed' THEN findings.closed_at END,"
+        " state = CASE WHEN findings.state = 'dismissed' THEN 'dismissed' ELSE 'open' END",
+        **row,
+    )
+
+
+async def close_findings(tx: Tx, *, ids: list[str], now: datetime) -> None:
+    """They are gone: by a repair of ours, or by themselves."""
+    await tx.execute(
+        "UPDATE findings SET closed_at = :now,"
+        " state = CASE WHEN repairs > 0 THEN 'repaired' ELSE 'resolved' END WHERE id IN :ids",
+        ids=ids,
+        now=now,
+    )
+
+
+async def live_findings(tx: Tx, *, source: str) -> list[Row]:
+    """Open and dismissed findings of a source: id, invariant, about, facts, state."""
+    return await tx.fetch(
+        "SELECT id, invariant, about, facts, state FROM findings"
+        " WHERE source = :source AND state IN ('open', 'dismissed')",
+        source=source,
+    )
+
+
+async def findings(
+    tx: Tx, *, state: str | None, invariant: str | None, limit: int, offset: int
+) -> tuple[list[Row], int]:
+    """A page of findings, the newest first, and how many there are."""
+    wanted = {"state": state, "invariant": invariant}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    where = " AND ".join(f"{name} = :{name}" for name in given) or "1 = 1"
+    rows = await tx.fetch(
+        f"SELECT * FROM findings WHERE {where} ORDER BY last_seen_at DESC, id LIMIT :limit"
+        " OFFSET :offset",
+        limit=limit,
+        offset=offset,
+        **given,
+    )
+    count = await tx.fetch_value(f"SELECT COUNT(*) FROM findings WHERE {where}", **given)
+    return rows, int(count)
+
+
+async def finding(tx: Tx, *, finding_id: str) -> Row | None:
+    """One finding, or None."""
+    return await tx.fetch_one("SELECT * FROM findings WHERE id = :id", id=finding_id)
+
+
+async def finding_repaired(tx: Tx, *, finding_id: str, now: datetime) -> None:
+    """A repair was sent on its way; that it helped is seen at the next look."""
+    await tx.execute(
+        "UPDATE findings SET repaired_at = :now, repairs = repairs + 1 WHERE id = :id",
+        id=finding_id,
+        now=now,
+    )
+
+
+async def dismiss_finding(tx: Tx, *, finding_id: str, note: str | None, now: datetime) -> None:
+    """Somebody has looked and wants no more of it."""
+    await tx.execute(
+        "UPDATE findings SET state = 'dismissed', closed_at = :now, note = :note WHERE id = :id",
+        id=finding_id,
+        note=note,
+        now=now,
+    )
+
+
+async def open_findings(tx: Tx) -> dict[str, int]:
+    """Invariant -> how many findings are open."""
+    rows = await tx.fetch(
+        "SELECT invariant, COUNT(*) AS many FROM findings WHERE state = 'open' GROUP BY invariant"
+    )
+    return {row["invariant"]: row["many"] for row in rows}
+
+
+async def drift_mark(tx: Tx, *, name: str) -> Row | None:
+    """Where a search stands; None at its beginning."""
+    row = await tx.fetch_one("SELECT value FROM drift_marks WHERE name = :name", name=name)
+    return row["value"] if row else None
+
+
+async def set_drift_mark(tx: Tx, *, name: str, value: Row) -> None:
+    """Remember where a search stands."""
+    await tx.execute(
+        "INSERT INTO drift_marks (name, value) VALUES (:name, :value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        name=name,
+        value=value,
+    )

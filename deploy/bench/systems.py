@@ -121,6 +121,7 @@ class Embedded(System):
         }
         self._process = local.Process(
             name="embedded",
+            service="embedded",
             command=[
                 *(sys.executable, "-c", "from deploy.cli import main; main()"),
                 *("up", "--embedded", "--port", str(port), "--data-dir", str(self.data_dir)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from chassis import clock
+from chassis import audit, clock
 from chassis.auth import Principal
 from chassis.db import DuplicateRow
 from chassis.errors import Duplicate, NotFound
@@ -182,9 +182,9 @@ async def create_token(request: Request, parts: Parts, who: Who) -> Response:
 async def revoke_token(token_id: str, parts: Parts, who: Who) -> Response:
     """End an API token: {id, object, deleted}."""
     async with parts.database.transaction() as tx:
-        found = await store.revoke_token(tx, token_id=token_id, now=clock.now())
-    if not found:
-        raise NotFound("token_not_found", f"Token with id {token_id} was not found")
+        if not await store.revoke_token(tx, token_id=token_id, now=clock.now()):
+            raise NotFound("token_not_found", f"Token with id {token_id} was not found")
+        await audit.record(tx, action="token.revoked", about=f"token/{token_id}")
     parts.identity.forget()
     return json_response({"id": token_id, "object": "token", "deleted": True})
 

@@ -9,8 +9,9 @@ from chassis.auth import Verifier
 from chassis.db import Database, Tx
 from chassis.loops import Loop
 from chassis.messaging import Bus
+from chassis.operating import SagaDesk
 from chassis.service import Service
-from services.claims import api, consumers, operations, store
+from services.claims import api, consumers, invariants, operations, saga, store
 from services.claims.settings import Settings
 
 
@@ -24,6 +25,12 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
     async def wake_due() -> bool:
         return await saga_log.wake_due(database, expire_one)
 
+    async def release(tx: Tx, claim_id: str) -> bool:
+        return await operations.release_again(tx, claim_id=claim_id)
+
+    async def give_up(tx: Tx, saga_id: str, reason: str, now: datetime) -> None:
+        await operations.give_up(tx, saga_id=saga_id, reason=reason, now=now)
+
     service = Service(
         "claims",
         database=database,
@@ -33,6 +40,9 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
         subscriptions=consumers.SUBSCRIPTIONS,
         loops=[Loop("claims.timers", wake_due, idle_s=1.0)],
         verify_sender=settings.bus_verify_sender,
+        books=invariants,
+        release=release,
+        sagas=SagaDesk(saga.SAGAS, give_up),
     )
     service.app.state.wait_bound_s = settings.wait_bound_s
     return service

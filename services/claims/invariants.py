@@ -33,20 +33,35 @@ async def findings(tx: Tx) -> list[Row]:
     return found
 
 
-async def claims(tx: Tx) -> list[Row]:
+async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
+    """Ids of claims, in order."""
+    rows = await tx.fetch(
+        "SELECT id FROM claims WHERE id > :after ORDER BY id LIMIT :limit", after=after, limit=limit
+    )
+    return [row["id"] for row in rows]
+
+
+async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
+    """What claims has of these claims (None: of all)."""
+    return {"claims": await claims(tx, ids), "claimed": await claimed_units(tx, ids)}
+
+
+async def claims(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every claim as the others should know it: id, order_id, type, status, payment_status,
     refund_amount, return_id, recovery_point, wants_stock."""
     return await tx.fetch(
         "SELECT c.id, c.order_id, c.type, c.status, c.payment_status, c.refund_amount,"
         " c.return_id, c.recovery_point,"
         " EXISTS (SELECT 1 FROM additional_items a WHERE a.claim_id = c.id) AS wants_stock"
-        " FROM claims c"
+        f" FROM claims c{' WHERE c.id IN :ids' if ids is not None else ''}",
+        ids=ids,
     )
 
 
-async def claimed_units(tx: Tx) -> list[Row]:
+async def claimed_units(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Units per claim and order line: claim_id, line_id, quantity."""
     return await tx.fetch(
-        "SELECT claim_id, line_id, SUM(quantity) AS quantity FROM claim_items"
-        " GROUP BY claim_id, line_id"
+        "SELECT claim_id, line_id, CAST(SUM(quantity) AS BIGINT) AS quantity FROM claim_items"
+        f"{' WHERE claim_id IN :ids' if ids is not None else ''} GROUP BY claim_id, line_id",
+        ids=ids,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chassis import idempotency, outbox, saga_log
+from chassis import audit, idempotency, outbox, saga_log
 from chassis.db import Tx
 from chassis.sagas import Saga
 from chassis.values import new_id
@@ -30,6 +30,8 @@ _EVENTS = {
     "refused": ClaimRefused,
     "canceled": ClaimCanceled,
 }
+# What the audit trail tells of a claim.
+_STATE = ("status", "payment_status", "recovery_point", "refund_amount", "refusal")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,17 @@ async def open_claim(
     )
     await saga_log.begin(
         tx, saga.CREATION, saga_id=claim_id, subject_id=claim_id, facts=facts, now=now
+    )
+    await audit.record(
+        tx,
+        action="claim.opened",
+        about=f"claim/{claim_id}",
+        after={
+            "order_id": claim.order_id,
+            "type": claim.type,
+            "units": dict(domain.claimed_units(items=claim.items)),
+            "refund_amount": claim.refund_amount,
+        },
     )
     return Accepted(claim_id, claim_id)
 
@@ -130,6 +143,7 @@ async def cancel_claim(
         facts=saga.cancel_facts(claim=claim),
         now=now,
     )
+    await audit.record(tx, action="claim.cancel_asked", about=f"claim/{claim_id}")
     return Accepted(claim_id, saga_id)
 
 
@@ -140,11 +154,33 @@ async def continue_claim(tx: Tx, *, reply: BaseModel, now: datetime) -> None:
         await _follow(tx, moved, now)
 
 
+async def release_again(tx: Tx, *, claim_id: str) -> bool:
+    """Ask once more that all is freed that a dead claim holds; False unless it is dead.
+
+    The commands are new ones, because those of the saga were handled; who holds nothing says so.
+    """
+    claim = await store.load(tx, claim_id=claim_id)
+    if claim is None or claim.status not in ("canceled", "refused"):
+        return False
+    for command in saga.releases(claim=claim):
+        await outbox.put(tx, command, about=f"claim/{claim_id}")
+    return True
+
+
 async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
     """A saga's timer came due: ask again, or give up before the pivot."""
     moved = await saga_log.expire(tx, saga.SAGAS, saga_id, now=now)
     if moved is not None:
         await _follow(tx, moved, now)
+
+
+async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
+    """An operator turns a saga back, and the claim with it.
+
+    Raises NotFound; NotAllowed where nothing can be turned back (any more).
+    """
+    moved = await saga_log.give_up(tx, saga.SAGAS, saga_id, reason=reason, now=now)
+    await _follow(tx, moved, now)
 
 
 async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
@@ -195,3 +231,19 @@ async def _say(tx: Tx, before: Claim, change: domain.Change, now: datetime) -> N
         await outbox.put(tx, event, about=f"claim/{claim.id}", version=version)
     if change.happened or claim != before:
         await store.save(tx, claim=replace(claim, version=version), now=now)
+        await _note(tx, before, change)
+
+
+async def _note(tx: Tx, before: Claim, change: domain.Change) -> None:
+    """One record per happening; the first tells what this transaction changed."""
+    claim = change.claim
+    was, is_ = audit.changes(
+        {name: getattr(before, name) for name in _STATE},
+        {name: getattr(claim, name) for name in _STATE},
+    )
+    # Not every turn has an event: one refused before anybody saw it, one that is not canceled.
+    turned = (claim.status,) if claim.status != before.status else ()
+    first, *more = change.happened or turned or ("moved",)
+    about = f"claim/{claim.id}"
+    entries = [audit.Entry(f"claim.{first}", about, was, is_)]
+    await audit.record_all(tx, [*entries, *(audit.Entry(f"claim.{name}", about) for name in more)])

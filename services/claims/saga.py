@@ -186,6 +186,14 @@ CREATION = SagaTable(
 )
 
 
+def releases(*, claim: Claim) -> list[ReleaseClaimHold | ReleaseReservation]:
+    """The commands that free all that a claim may hold."""
+    facts = {"claim_id": claim.id, "order_id": claim.order_id}
+    if not claim.additional_items:
+        return [_release_hold(facts)]
+    return [_release_hold(facts), _release_reservation(facts)]
+
+
 def cancel_facts(*, claim: Claim) -> dict[str, Any]:
     """What the steps of a cancel need."""
     return {

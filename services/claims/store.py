@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from chassis.audit import audit_table
 from chassis.db import Instant, Json, Row, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
@@ -17,6 +18,7 @@ from services.claims.domain import AdditionalItem, Claim, ClaimItem
 METADATA = metadata()
 outbox_table(METADATA)
 inbox_table(METADATA)
+audit_table(METADATA)
 saga_table(METADATA)
 idempotency_table(METADATA)
 

@@ -7,7 +7,7 @@ from chassis.auth import Verifier
 from chassis.db import Database
 from chassis.messaging import Bus
 from chassis.service import Service
-from services.inventory import api, consumers, store
+from services.inventory import api, consumers, invariants, store
 from services.inventory.settings import Settings
 
 
@@ -22,6 +22,7 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
         routers=[api.router],
         subscriptions=consumers.SUBSCRIPTIONS,
         verify_sender=settings.bus_verify_sender,
+        books=invariants,
     )
 
 

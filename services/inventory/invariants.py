@@ -78,7 +78,25 @@ async def findings(tx: Tx) -> list[Row]:
     return found
 
 
-async def remedies(tx: Tx) -> list[Row]:
+async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
+    """Ids of remedies and of receipts that are known here, in order."""
+    rows = await tx.fetch(
+        "SELECT id FROM (SELECT remedy_id AS id FROM reservation_groups WHERE remedy_id > :after"
+        " ORDER BY remedy_id LIMIT :limit) AS a UNION"
+        " SELECT id FROM (SELECT id FROM receipts WHERE id > :after ORDER BY id LIMIT :limit) AS b"
+        " ORDER BY id LIMIT :limit",
+        after=after,
+        limit=limit,
+    )
+    return [row["id"] for row in rows]
+
+
+async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
+    """What inventory has of these remedies and receipts (None: of all)."""
+    return {"reservations": await remedies(tx, ids), "stock_receipts": await receipts(tx, ids)}
+
+
+async def remedies(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """What each remedy has here: remedy_id, state (held, released), rejected (whether its
     reservation was refused), held_units, released_units, manual_units (released by hand)."""
     rows = await tx.fetch(
@@ -90,7 +108,10 @@ async def remedies(tx: Tx) -> list[Row]:
         " SUM(CASE WHEN state = 'held' THEN quantity ELSE 0 END) AS held_units,"
         " SUM(CASE WHEN state = 'released' THEN quantity ELSE 0 END) AS released_units,"
         " SUM(CASE WHEN release_cause = 'manual' THEN quantity ELSE 0 END) AS manual_units"
-        " FROM reservations GROUP BY remedy_id) s ON s.remedy_id = g.remedy_id"
+        f" FROM reservations{' WHERE remedy_id IN :ids' if ids is not None else ''}"
+        " GROUP BY remedy_id) s ON s.remedy_id = g.remedy_id"
+        f"{' WHERE g.remedy_id IN :ids' if ids is not None else ''}",
+        ids=ids,
     )
     for row in rows:
         row["rejected"] = _is_rejection(row.pop("reply"))
@@ -101,11 +122,13 @@ def _is_rejection(reply: object) -> bool:
     return isinstance(reply, dict) and "code" in reply
 
 
-async def receipts(tx: Tx) -> list[Row]:
+async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every receipt that was booked or rejected: receipt_id, return_id, state, moved_units."""
     return await tx.fetch(
         "SELECT r.id AS receipt_id, r.return_id, r.state,"
         " CAST(COALESCE(SUM(m.quantity), 0) AS BIGINT) AS moved_units FROM receipts r"
         " LEFT JOIN movements m ON m.cause_kind = 'receipt' AND m.cause_id = r.id"
-        " GROUP BY r.id, r.return_id, r.state"
+        f"{' WHERE r.id IN :ids' if ids is not None else ''}"
+        " GROUP BY r.id, r.return_id, r.state",
+        ids=ids,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chassis import outbox
+from chassis import audit, outbox
 from chassis.db import Transient, Tx
 from chassis.errors import NotAllowed, Refusal
 from chassis.idempotency import claim_key
@@ -85,6 +85,26 @@ async def place_reservation(tx: Tx, *, command: PlaceReservation, now: datetime)
         now=now,
     )
     await _say(tx, reply, "remedy", command.remedy_id)
+    await _note_reservation(tx, reply, places)
+
+
+async def _note_reservation(
+    tx: Tx, reply: ReservationPlaced | ReservationRejected, places: Mapping[str, str]
+) -> None:
+    about = f"claim/{reply.remedy_id}"
+    if isinstance(reply, ReservationRejected):
+        await audit.record(
+            tx,
+            action="stock.refused",
+            about=about,
+            after={"code": reply.code},
+            note=reply.message,
+        )
+        return
+    units = {line.line_id: line.quantity for line in reply.lines}
+    await audit.record(
+        tx, action="stock.reserved", about=about, after={"units": units, "locations": dict(places)}
+    )
 
 
 async def _decide_reservation(
@@ -173,6 +193,10 @@ async def release_reservation(tx: Tx, *, command: ReleaseReservation, now: datet
             await store.lock_levels_of_remedy(tx, remedy_id)
             await store.release_reservations(tx, remedy_id=remedy_id, cause="command", now=now)
             await store.mark_group_released(tx, remedy_id, now=now)
+            before, after = {"state": "held"}, {"state": "released"}
+            await audit.record(
+                tx, action="stock.released", about=f"claim/{remedy_id}", before=before, after=after
+            )
     await _say(tx, ReservationReleased(remedy_id=remedy_id), "remedy", remedy_id)
 
 
@@ -211,6 +235,17 @@ async def receive_receipt_stock(tx: Tx, *, command: ReceiveReceiptStock, now: da
         raise Transient(f"{command.receipt_id} was booked at the same moment")
     await store.move_stock(tx, moves, cause_kind="receipt", cause_id=command.receipt_id, now=now)
     await _say(tx, reply, "receipt", command.receipt_id)
+    rejected = isinstance(reply, ReceiptStockRejected)
+    await audit.record(
+        tx,
+        action="stock.receipt_refused" if rejected else "stock.received",
+        about=f"return/{command.return_id}",
+        after={
+            "receipt_id": command.receipt_id,
+            "moves": [[move.item_id, move.location_id, move.quantity] for move in moves],
+        },
+        note=reply.message if isinstance(reply, ReceiptStockRejected) else None,
+    )
 
 
 async def _decide_receipt(tx: Tx, command: ReceiveReceiptStock) -> list[domain.Movement]:
@@ -271,6 +306,8 @@ async def create_level(
         raise domain.level_exists(item_id=item_id, location_id=location_id)
     level = domain.Level(item_id, location_id, on_hand=0, reserved=0)
     await _count(tx, level, stocked_quantity, now)
+    after = {"stocked_quantity": stocked_quantity, "incoming_quantity": incoming_quantity}
+    await _note_level(tx, "level.created", level, None, after)
 
 
 async def update_level(
@@ -301,6 +338,22 @@ async def update_level(
         await store.set_incoming(
             tx, item_id=item_id, location_id=location_id, incoming=incoming_quantity, now=now
         )
+    given = {"stocked_quantity": stocked_quantity, "incoming_quantity": incoming_quantity}
+    after = {name: value for name, value in given.items() if value is not None}
+    await _note_level(tx, "level.set", level, {"stocked_quantity": level.on_hand}, after)
+
+
+async def _note_level(
+    tx: Tx, action: str, level: domain.Level, before: Mapping[str, Any] | None, after: Any
+) -> None:
+    await audit.record(
+        tx,
+        action=action,
+        about=f"inventory-item/{level.item_id}",
+        before=before,
+        after=after,
+        note=f"at {level.location_id}",
+    )
 
 
 async def _count(tx: Tx, level: domain.Level, on_hand: int, now: datetime) -> None:
@@ -322,6 +375,7 @@ async def delete_level(tx: Tx, *, item_id: str, location_id: str, now: datetime)
     if level.reserved:
         raise domain.level_reserved(item_id=item_id, location_id=location_id)
     await _remove_levels(tx, [level], now)
+    await _note_level(tx, "level.deleted", level, {"stocked_quantity": level.on_hand}, None)
 
 
 async def _remove_levels(tx: Tx, levels: list[domain.Level], now: datetime) -> None:
@@ -368,6 +422,8 @@ async def create_inventory_item(
     if not variant.manage_inventory:
         changes = {"manage_inventory": True, "updated_at": now}
         await store.update_row(tx, store.variants, variant_id, changes)
+    after = {"variant_id": variant_id, **fields}
+    await audit.record(tx, action="item.created", about=f"inventory-item/{item_id}", after=after)
     return item_id
 
 
@@ -378,6 +434,7 @@ async def update_inventory_item(
     if not await store.has(tx, store.inventory_items, item_id):
         raise domain.item_not_found(item_id=item_id)
     await store.update_row(tx, store.inventory_items, item_id, {**fields, "updated_at": now})
+    await audit.record(tx, action="item.updated", about=f"inventory-item/{item_id}", after=fields)
 
 
 async def delete_inventory_item(tx: Tx, *, item_id: str, now: datetime) -> None:
@@ -389,6 +446,8 @@ async def delete_inventory_item(tx: Tx, *, item_id: str, now: datetime) -> None:
         raise domain.item_reserved(item_id=item_id)
     await _remove_levels(tx, levels, now)
     await store.delete_row(tx, store.inventory_items, item_id)
+    before = {"levels": [[level.location_id, level.on_hand] for level in levels]}
+    await audit.record(tx, action="item.deleted", about=f"inventory-item/{item_id}", before=before)
 
 
 # Stock locations
@@ -419,6 +478,8 @@ async def create_stock_location(
         "updated_at": now,
     }
     await tx.insert(store.stock_locations, [row])
+    about = f"stock-location/{location_id}"
+    await audit.record(tx, action="location.created", about=about, after={"name": name})
     return location_id
 
 
@@ -429,6 +490,8 @@ async def update_stock_location(
     if not await store.has(tx, store.stock_locations, location_id):
         raise domain.location_not_found(location_id=location_id)
     await store.update_row(tx, store.stock_locations, location_id, {**fields, "updated_at": now})
+    about = f"stock-location/{location_id}"
+    await audit.record(tx, action="location.updated", about=about, after=fields)
 
 
 async def delete_stock_location(tx: Tx, *, location_id: str, now: datetime) -> None:
@@ -443,6 +506,9 @@ async def delete_stock_location(tx: Tx, *, location_id: str, now: datetime) -> N
     await _remove_levels(tx, [replace(level, reserved=0) for level in levels], now)
     await store.unmap_location(tx, location_id)
     await store.delete_row(tx, store.stock_locations, location_id)
+    before = {"levels": [[level.item_id, level.on_hand, level.reserved] for level in levels]}
+    about = f"stock-location/{location_id}"
+    await audit.record(tx, action="location.deleted", about=about, before=before)
 
 
 async def _done_before(tx: Tx, caller: Caller, subject_id: str) -> bool:
@@ -496,4 +562,14 @@ async def import_document(tx: Tx, *, document: domain.Document, now: datetime) -
     await store.save_rows(tx, store.variants, known.variants, plan.variants, now=now)
     await store.save_rows(tx, store.inventory_items, known.items, plan.items, now=now)
     await store.save_levels(tx, known.levels, plan.levels, cause_id=new_id("import"), now=now)
-    return plan.outcome
+    outcome = plan.outcome
+    if outcome.created or outcome.updated:
+        after = {
+            "created": outcome.created,
+            "updated": outcome.updated,
+            "unchanged": outcome.unchanged,
+            "refused": len(outcome.refusals),
+        }
+        about = "import/inventory"
+        await audit.record(tx, action="document.imported", about=about, after=after)
+    return outcome

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from chassis.audit import audit_table
 from chassis.db import Instant, Json, Serial, Transient, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
@@ -22,6 +23,7 @@ from services.inventory.domain import Known, Level, LevelKey, Movement, Price, R
 METADATA = metadata()
 outbox_table(METADATA)
 inbox_table(METADATA)
+audit_table(METADATA)
 idempotency_table(METADATA)
 
 _Text = sa.Text()

@@ -9,9 +9,9 @@ from chassis.loops import Loop
 from chassis.messaging import Bus
 from chassis.service import Service
 from chassis.settings import Settings as AnySettings
-from services.orders import api, consumers, paying, providers, store
+from services.orders import api, consumers, invariants, paying, providers, store
 from services.orders.settings import Settings
-from services.orders.worker import RefundWorker
+from services.orders.worker import RefundWorker, measure
 
 
 def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifier) -> Service:
@@ -32,6 +32,8 @@ def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifie
         subscriptions=consumers.SUBSCRIPTIONS,
         loops=[worker],
         verify_sender=settings.bus_verify_sender,
+        books=invariants,
+        measure=measure,
     )
     service.app.state.wait_bound_s = settings.wait_bound_s
     service.app.state.providers = frozenset(configured)

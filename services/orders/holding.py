@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from chassis import audit
 from chassis.db import Row, Tx
 from chassis.errors import Refusal
 from chassis.inbox import Retry
@@ -82,6 +83,9 @@ async def add_remedy(
                 for line_id, share in hold.shares.items()
             ],
         )
+        units = {line_id: share.quantity for line_id, share in hold.shares.items()}
+        after = {"order_id": order.id, "state": state, "amount": hold.amount, "units": units}
+        order.records.append(audit.Entry(f"{kind}.held", f"{kind}/{remedy_id}", None, after))
     return added
 
 
@@ -89,14 +93,17 @@ async def remember_refusal(
     tx: Tx, kind: str, remedy_id: str, order_id: str, no: Refusal, now: datetime
 ) -> bool:
     """Keep a refusal under the business id; False when the id is known already."""
-    return await _add_released(
-        tx,
-        kind,
-        remedy_id,
-        order_id,
-        {"code": no.code, "kind": no.kind, "message": no.message},
-        now,
-    )
+    refusal = {"code": no.code, "kind": no.kind, "message": no.message}
+    added = await _add_released(tx, kind, remedy_id, order_id, refusal, now)
+    if added:
+        await audit.record(
+            tx,
+            action=f"{kind}.hold_refused",
+            about=f"{kind}/{remedy_id}",
+            after={"order_id": order_id, "code": no.code},
+            note=no.message,
+        )
+    return added
 
 
 async def _add_released(
@@ -134,7 +141,7 @@ async def remedy_or_tombstone(
     return remedy
 
 
-async def release_units(tx: Tx, remedy_id: str, now: datetime) -> None:
+async def release_units(tx: Tx, order: OpenOrder, kind: str, remedy_id: str, now: datetime) -> None:
     """Give back what has not come; units that came stay returned, under a settled remedy."""
     held = store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=remedy_id))
     back = {line_id: line.open for line_id, line in held.items() if line.open}
@@ -151,6 +158,8 @@ async def release_units(tx: Tx, remedy_id: str, now: datetime) -> None:
     )
     state = "settled" if kept else "released"
     await store.set_remedy_state(tx, remedy_id=remedy_id, state=state, now=now)
+    after = {"order_id": order.id, "state": state, "units": back}
+    order.records.append(audit.Entry(f"{kind}.released", f"{kind}/{remedy_id}", None, after))
 
 
 async def quote_of(

@@ -168,35 +168,76 @@ async def unsettled(tx: Tx) -> list[Row]:
     )
 
 
-async def remedies(tx: Tx) -> list[Row]:
+# Each part by its own index, so that a page costs the same at the end as at the beginning.
+_PARTS = (
+    ("id", "remedies", ""),
+    ("id", "receipts", ""),
+    ("cause_id", "refunds", "cause_kind = 'claim' AND "),
+    ("cause_id", "refunds", "cause_kind = 'receipt' AND "),
+)
+_SUBJECTS = " UNION ".join(
+    f"SELECT id FROM (SELECT {column} AS id FROM {table} WHERE {only}{column} > :after"
+    f" ORDER BY {column} LIMIT :limit) AS part_{number}"
+    for number, (column, table, only) in enumerate(_PARTS)
+)
+
+
+async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
+    """Ids of remedies, of receipts and of what was refunded for, in order."""
+    rows = await tx.fetch(f"{_SUBJECTS} ORDER BY id LIMIT :limit", after=after, limit=limit)
+    return [row["id"] for row in rows]
+
+
+async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
+    """What orders has of these claims, returns and receipts (None: of all)."""
+    return {
+        "remedies": await remedies(tx, ids),
+        "remedied": await remedied_units(tx, ids),
+        "refunds": await refunds(tx, ids),
+        "order_receipts": await receipts(tx, ids),
+    }
+
+
+async def remedies(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every remedy that holds or held units: id (of the claim or return), kind, order_id, state,
     amount. Tombstones and refusals are not among them."""
     return await tx.fetch(
         "SELECT id, kind, order_id, state, amount FROM remedies"
-        " WHERE answer IS NOT NULL OR state <> 'released' ORDER BY id"
+        " WHERE (answer IS NOT NULL OR state <> 'released')"
+        f"{' AND id IN :ids' if ids is not None else ''} ORDER BY id",
+        ids=ids,
     )
 
 
-async def remedied_units(tx: Tx) -> list[Row]:
+async def remedied_units(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Units under live remedies: remedy_id, kind, line_id, quantity, received_quantity."""
     return await tx.fetch(
         "SELECT rl.remedy_id, r.kind, rl.line_id, rl.quantity, rl.received_quantity"
         " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id"
-        " ORDER BY rl.remedy_id, rl.line_id"
+        f"{' WHERE rl.remedy_id IN :ids' if ids is not None else ''}"
+        " ORDER BY rl.remedy_id, rl.line_id",
+        ids=ids,
     )
 
 
-async def refunds(tx: Tx) -> list[Row]:
+async def refunds(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every refund: id, order_id, cause_kind, cause_id, state, amount."""
     return await tx.fetch(
-        "SELECT id, order_id, cause_kind, cause_id, state, amount FROM refunds ORDER BY id"
+        "SELECT id, order_id, cause_kind, cause_id, state, amount FROM refunds"
+        f"{_CAUSED_BY if ids is not None else ''} ORDER BY id",
+        ids=ids,
     )
 
 
-async def receipts(tx: Tx) -> list[Row]:
+_CAUSED_BY = " WHERE cause_kind IN ('claim', 'receipt') AND cause_id IN :ids"
+
+
+async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every settled receipt: id, order_id, return_id, remedy_id, state."""
     return await tx.fetch(
-        "SELECT id, order_id, return_id, remedy_id, state FROM receipts ORDER BY id"
+        "SELECT id, order_id, return_id, remedy_id, state FROM receipts"
+        f"{' WHERE id IN :ids' if ids is not None else ''} ORDER BY id",
+        ids=ids,
     )
 
 

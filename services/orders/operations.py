@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from chassis import idempotency
+from chassis import audit, idempotency
 from chassis.db import Row, Tx
 from chassis.errors import Invalid, Refusal
 from chassis.outbox import put, reply_address
@@ -195,7 +195,7 @@ async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime
         if not passed:
             if refund is not None and refund["state"] == "held":
                 await paying.void_refund(tx, order, refund, now=now)
-            await holding.release_units(tx, command.claim_id, now)
+            await holding.release_units(tx, order, "claim", command.claim_id, now)
             await paying.close_order(tx, order, now)
     released = ClaimHoldReleased(claim_id=command.claim_id, pivot_passed=passed)
     await put(tx, released, about=f"claim/{command.claim_id}")
@@ -272,6 +272,7 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
         return
     await holding.hold_units(tx, hold, limit="quantity")
     await put(tx, placed, about=about)
+    await paying.close_order(tx, order, now)
 
 
 async def _decide_return(
@@ -318,7 +319,8 @@ async def release_return_hold(tx: Tx, *, command: ReleaseReturnHold, now: dateti
         tx, "return", command.return_id, command.order_id, now
     )
     if order is not None and remedy is not None and remedy["state"] != "released":
-        await holding.release_units(tx, command.return_id, now)
+        await holding.release_units(tx, order, "return", command.return_id, now)
+        await paying.close_order(tx, order, now)
     released = ReturnHoldReleased(return_id=command.return_id)
     await put(tx, released, about=f"return/{command.return_id}")
 
@@ -467,7 +469,7 @@ async def _tell_cause(
         if why is None:
             await store.set_remedy_state(tx, remedy_id=refund["cause_id"], state="settled", now=now)
         else:
-            await holding.release_units(tx, refund["cause_id"], now)
+            await holding.release_units(tx, order, "claim", refund["cause_id"], now)
         told = await store.refund(tx, refund_id=refund["id"])
         await _tell_claim_refund(tx, refund["cause_id"], told, reply_to=refund["reply_to"])
     elif refund["cause_kind"] == "receipt":
@@ -483,4 +485,8 @@ async def import_document(
     """Load the lists of a document that orders owns: {created, updated, unchanged, refused,
     refusals}. A refused record stops no other."""
     outcome = await importing.load(tx, lists, providers=providers, now=now)
-    return outcome.as_answer()
+    answer = outcome.as_answer()
+    if outcome.created or outcome.updated:
+        counts = {name: count for name, count in answer.items() if name != "refusals"}
+        await audit.record(tx, action="document.imported", about="import/orders", after=counts)
+    return answer

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from chassis import audit
 from chassis.db import Row, Tx
 from chassis.inbox import Retry
 from chassis.outbox import put
@@ -33,6 +34,7 @@ class OpenOrder:
     pending: int = 0
     fulfillment_status: str = ""
     events: list[OrderRefunded | OrderItemsReturned] = field(default_factory=list)
+    records: list[audit.Entry] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -84,7 +86,8 @@ async def open_order(tx: Tx, order_id: str) -> OpenOrder | None:
 
 
 async def close_order(tx: Tx, order: OpenOrder, now: datetime) -> None:
-    """Write what changed on the order's row, and its events with their versions."""
+    """Write what changed on the order's row, its events with their versions, its records."""
+    await audit.record_all(tx, order.records)
     changed = order.posted or order.pending or order.events
     if not changed and order.fulfillment_status == order.row["fulfillment_status"]:
         return
@@ -166,6 +169,7 @@ async def begin_refund(
     )
     if state == "pending":
         await _ask_providers(tx, order, cause.refund_id, cause.id, shares, now)
+    _note_refund(order, cause.refund_id, f"{cause.kind}/{cause.id}", None, state, amount)
     if waiting:
         order.pending += amount
     else:
@@ -276,7 +280,7 @@ async def execute_refund(
     ]
     if not settled_in_books(shares):
         await _ask_providers(tx, order, refund["id"], refund["cause_id"], shares, now)
-        await _set_state(tx, refund, "pending", refund["amount"], reply_to=reply_to)
+        await _set_state(tx, order, refund, "pending", refund["amount"], reply_to=reply_to)
         return "pending"
     await _resolve(tx, order, pending, "posted", now)
     await _finish(tx, order, refund, refund["amount"], now)
@@ -287,7 +291,7 @@ async def void_refund(tx: Tx, order: OpenOrder, refund: Row, *, now: datetime) -
     """Give held money free again: nobody was asked to send it."""
     pending = await store.pending_transfers(tx, refund_id=refund["id"])
     await _resolve(tx, order, pending, "voided", now)
-    await _set_state(tx, refund, "voided", refund["amount"], settled_at=now)
+    await _set_state(tx, order, refund, "voided", refund["amount"], settled_at=now)
 
 
 async def settle_share(
@@ -316,7 +320,9 @@ async def finish_refund(
     why = next((row["last_error"] for row in attempts if row["last_error"]), None)
     message = f"The payment provider declined the refund: {why or 'no reason given'}"
     decline = {"code": "refund_declined", "kind": "not_allowed", "message": message}
-    await _set_state(tx, refund, "declined", refund["amount"], decline=decline, settled_at=now)
+    await _set_state(
+        tx, order, refund, "declined", refund["amount"], decline=decline, settled_at=now
+    )
     return 0, message
 
 
@@ -335,7 +341,7 @@ async def _resolve(
 
 
 async def _finish(tx: Tx, order: OpenOrder, refund: Row, amount: int, now: datetime) -> None:
-    await _set_state(tx, refund, "posted", amount, settled_at=now)
+    await _set_state(tx, order, refund, "posted", amount, settled_at=now)
     _say_refunded(
         order,
         refund["id"],
@@ -348,6 +354,7 @@ async def _finish(tx: Tx, order: OpenOrder, refund: Row, amount: int, now: datet
 
 async def _set_state(
     tx: Tx,
+    order: OpenOrder,
     refund: Row,
     state: str,
     amount: int,
@@ -364,4 +371,26 @@ async def _set_state(
         decline=decline,
         reply_to=reply_to or refund["reply_to"],
         settled_at=settled_at,
+    )
+    cause = f"{refund['cause_kind']}/{refund['cause_id']}"
+    _note_refund(order, refund["id"], cause, refund["state"], state, amount, decline)
+
+
+def _note_refund(
+    order: OpenOrder,
+    refund_id: str,
+    cause: str,
+    before: str | None,
+    state: str,
+    amount: int,
+    decline: Mapping[str, Any] | None = None,
+) -> None:
+    order.records.append(
+        audit.Entry(
+            f"refund.{state}",
+            f"order/{order.id}",
+            None if before is None else {"state": before},
+            {"state": state, "refund_id": refund_id, "cause": cause, "amount": amount},
+            None if decline is None else decline["message"],
+        )
     )

@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from chassis.db import Row, Tx
@@ -32,6 +33,15 @@ _LISTS = (
     "sales_channel_id",
 )
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+async def unknown_refunds(tx: Tx) -> tuple[int, datetime | None]:
+    """How many refund attempts have been tried without an answer, and since when the oldest is."""
+    # The first condition is that of the index over what is due some time.
+    unanswered = "FROM refund_attempts WHERE next_at IS NOT NULL AND tries > 0"
+    count = await tx.fetch_value(f"SELECT COUNT(*) {unanswered}")
+    oldest = await tx.fetch_value(f"SELECT created_at {unanswered} ORDER BY created_at LIMIT 1")
+    return int(count), oldest
 
 
 # ---------------------------------------------------------------------------------- one order

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from chassis import audit
 from chassis.db import Row, Tx
 from chassis.inbox import Retry
 from chassis.outbox import put, reply_address
@@ -54,6 +55,23 @@ async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: da
             "answer": answer.model_dump(mode="json"),
             "created_at": now,
         },
+    )
+    order.records.append(
+        audit.Entry(
+            "receipt.booked",
+            f"return/{command.return_id}",
+            None,
+            {
+                "order_id": order.id,
+                "receipt_id": command.receipt_id,
+                "refund_amount": booking.amount,
+                "units": {
+                    arrival.line_id: arrival.announced + arrival.unannounced + arrival.unbooked
+                    for arrival in booking.arrivals
+                },
+            },
+            booking.why[1] if booking.why else None,
+        )
     )
     if booking.arrivals:
         await _set_returned_status(tx, order, action_required=booking.why is not None)

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from chassis.audit import audit_table
 from chassis.db import Instant, Json, Row, Serial, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
@@ -31,6 +32,7 @@ from services.orders.remedies import HeldLine, Line
 METADATA = metadata()
 outbox_table(METADATA)
 inbox_table(METADATA)
+audit_table(METADATA)
 idempotency_table(METADATA)
 
 _Text = sa.Text()

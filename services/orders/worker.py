@@ -11,18 +11,31 @@ import asyncio
 from datetime import timedelta
 
 import structlog
+from prometheus_client import Gauge
 
 from chassis import clock
-from chassis.db import Database, Row
+from chassis.db import Database, Row, Tx
 from chassis.failpoints import failpoint
-from services.orders import operations
+from services.orders import operations, queries
 from services.orders.providers import Answer, PaymentProvider, Providers, RefundCall
 
 log = structlog.get_logger(__name__)
 
+UNKNOWN = Gauge("reclamo_refunds_unknown", "Refunds that no provider has confirmed", ("service",))
+UNKNOWN_AGE = Gauge(
+    "reclamo_refunds_unknown_oldest_seconds", "Age of the oldest of them", ("service",)
+)
+
 CALL_S_MAX = 10
 # Providers forget keys after 24 hours: later a repeat could be a second refund.
 KEY_AGE_H_MAX = 23
+
+
+async def measure(tx: Tx) -> dict[Gauge, float]:
+    """What a scrape wants to know of refunds."""
+    count, oldest = await queries.unknown_refunds(tx)
+    age_s = (clock.now() - oldest).total_seconds() if oldest else 0.0
+    return {UNKNOWN: count, UNKNOWN_AGE: age_s}
 
 
 class RefundWorker:

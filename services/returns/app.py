@@ -10,8 +10,9 @@ from chassis.auth import Verifier
 from chassis.db import Database, Tx
 from chassis.loops import Loop
 from chassis.messaging import Bus
+from chassis.operating import SagaDesk
 from chassis.service import Service
-from services.returns import api, consumers, operations, store
+from services.returns import api, consumers, invariants, operations, saga, store
 from services.returns.settings import Settings
 
 
@@ -27,6 +28,12 @@ def build(
     async def wake_due() -> bool:
         return await saga_log.wake_due(database, expire_one)
 
+    async def release(tx: Tx, return_id: str) -> bool:
+        return await operations.release_again(tx, return_id=return_id)
+
+    async def give_up(tx: Tx, saga_id: str, reason: str, now: datetime) -> None:
+        await operations.give_up(tx, saga_id=saga_id, reason=reason, now=now)
+
     service = Service(
         "returns",
         database=database,
@@ -36,6 +43,9 @@ def build(
         subscriptions=consumers.SUBSCRIPTIONS,
         loops=[Loop("returns.timers", wake_due, idle_s=1.0)],
         verify_sender=settings.bus_verify_sender,
+        books=invariants,
+        release=release,
+        sagas=SagaDesk(saga.SAGAS, give_up),
     )
     service.app.state.settings = Settings.of(settings)
     return service

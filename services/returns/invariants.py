@@ -80,7 +80,26 @@ async def findings(tx: Tx) -> list[Row]:
     ]
 
 
-async def returns(tx: Tx) -> list[Row]:
+async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
+    """Ids of returns, in order."""
+    rows = await tx.fetch(
+        "SELECT id FROM returns WHERE id > :after ORDER BY id LIMIT :limit",
+        after=after,
+        limit=limit,
+    )
+    return [row["id"] for row in rows]
+
+
+async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
+    """What returns has of these returns, claims and receipts (None: of all)."""
+    return {
+        "returns": await returns(tx, ids),
+        "receipts": await refunds(tx, ids),
+        "receipt_lines": await receipts(tx, ids),
+    }
+
+
+async def returns(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every return as the others should know it: id, order_id, claim_id, state, status,
     refund_amount, refunded_amount.
 
@@ -89,7 +108,8 @@ async def returns(tx: Tx) -> list[Row]:
     """
     return await tx.fetch(
         "SELECT id, order_id, claim_id, state, status, refund_amount, refunded_amount FROM returns"
-        " ORDER BY id"
+        f"{' WHERE id IN :ids OR claim_id IN :ids' if ids is not None else ''} ORDER BY id",
+        ids=ids,
     )
 
 
@@ -102,7 +122,10 @@ async def returned_units(tx: Tx) -> list[Row]:
     )
 
 
-async def receipts(tx: Tx) -> list[Row]:
+_OF_THESE = " AND (receipts.id IN :ids OR receipts.return_id IN :ids)"
+
+
+async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Lines of settled receipts: receipt_id, return_id, line_no, line_id, variant_id, quantity.
 
     Inventory has one movement for each that has a managed variant.
@@ -112,15 +135,17 @@ async def receipts(tx: Tx) -> list[Row]:
         " receipt_lines.line_no AS line_no, receipt_lines.line_id AS line_id,"
         " receipt_lines.variant_id AS variant_id, receipt_lines.quantity AS quantity"
         " FROM receipt_lines JOIN receipts ON receipts.id = receipt_lines.receipt_id"
-        " WHERE receipts.state = 'settled'"
-        " ORDER BY receipt_lines.receipt_id, receipt_lines.line_no"
+        f" WHERE receipts.state = 'settled'{_OF_THESE if ids is not None else ''}"
+        " ORDER BY receipt_lines.receipt_id, receipt_lines.line_no",
+        ids=ids,
     )
 
 
-async def refunds(tx: Tx) -> list[Row]:
+async def refunds(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Settled receipts and the money they say went out: receipt_id, return_id, refund_id,
     refund_amount."""
     return await tx.fetch(
         "SELECT id AS receipt_id, return_id, refund_id, refund_amount FROM receipts"
-        " WHERE state = 'settled' ORDER BY id"
+        f" WHERE state = 'settled'{_OF_THESE if ids is not None else ''} ORDER BY id",
+        ids=ids,
     )

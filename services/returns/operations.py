@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chassis import idempotency, outbox, saga_log
+from chassis import audit, idempotency, outbox, saga_log
 from chassis.db import Tx
 from chassis.errors import Forbidden, Invalid, Refusal
+from chassis.sagas import Saga
 from chassis.values import derived_id, new_id
 from contracts.base import LineSnapshot
 from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected
 from contracts.orders import (
+    ReleaseReturnHold,
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
@@ -83,6 +85,20 @@ async def _say(
     )
     await outbox.put(tx, message, about=f"return/{told.id}", version=told.version)
     return told
+
+
+async def _note(
+    tx: Tx,
+    action: str,
+    return_id: str,
+    *,
+    before: State | None = None,
+    after: Mapping[str, Any] | None = None,
+    note: str | None = None,
+) -> None:
+    was = None if before is None else {"state": str(before)}
+    about = f"return/{return_id}"
+    await audit.record(tx, action=action, about=about, before=was, after=after, note=note)
 
 
 # ---- request ------------------------------------------------------------------------------------
@@ -156,6 +172,9 @@ async def request_return(
         },
         now=now,
     )
+    units = {line.line_id: line.requested_quantity for line in return_.lines}
+    after = {"order_id": order_id, "units": units, "refund": return_.refund_given}
+    await _note(tx, "return.requested", return_id, after=after)
     return return_id
 
 
@@ -215,6 +234,8 @@ async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) ->
             now=now,
         )
     await store.save_return(tx, agreed, now=now)
+    after = {"state": str(agreed.state), "refund_amount": agreed.refund_amount}
+    await _note(tx, "return.agreed", agreed.id, before=return_.state, after=after)
     tx.wake(agreed.id)
 
 
@@ -231,6 +252,15 @@ async def _refuse_request(
 ) -> None:
     await store.save_return(tx, domain.move(return_, action=domain.Action.REFUSE), now=now)
     await store.save_refusal(tx, return_id=return_.id, refusal=refusal)
+    after = {"state": str(State.REFUSED), "code": refusal["code"]}
+    await _note(
+        tx,
+        "return.refused",
+        return_.id,
+        before=return_.state,
+        after=after,
+        note=refusal["message"],
+    )
     tx.wake(return_.id)
 
 
@@ -307,6 +337,13 @@ async def _insert_claim_return(tx: Tx, command: OpenClaimReturn, now: datetime) 
         shipping=_quoted(command),
         policy_findings=[],
     )
+    after = {
+        "state": str(return_.state),
+        "order_id": command.order_id,
+        "claim_id": command.claim_id,
+        "units": {line.line_id: line.requested_quantity for line in return_.lines},
+    }
+    await _note(tx, "return.opened", return_.id, after=after)
 
 
 async def check_claim_return(tx: Tx, *, command: CheckClaimReturn) -> None:
@@ -353,6 +390,8 @@ async def receive_return(
     )
     if after != return_:
         await store.save_return(tx, after, now=now)
+        told = {"receipt_id": receipt_id, "state": str(after.state), "location_id": location_id}
+        await _note(tx, "return.arrived", return_id, before=return_.state, after=told)
     return receipt_id
 
 
@@ -411,7 +450,8 @@ async def refuse_receipt(tx: Tx, *, reply: ReceiptStockRejected, now: datetime) 
     saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is None:
         return
-    return_ = domain.put_back(await _known(tx, reply.return_id))
+    busy = await _known(tx, reply.return_id)
+    return_ = domain.put_back(busy)
     await store.refuse_receipt(
         tx,
         receipt_id=reply.receipt_id,
@@ -419,6 +459,15 @@ async def refuse_receipt(tx: Tx, *, reply: ReceiptStockRejected, now: datetime) 
         now=now,
     )
     await store.save_return(tx, return_, now=now)
+    after = {"state": str(return_.state), "receipt_id": reply.receipt_id, "code": reply.code}
+    await _note(
+        tx,
+        "return.receipt_refused",
+        return_.id,
+        before=busy.state,
+        after=after,
+        note=reply.message,
+    )
     _wake_receipt(tx, return_id=return_.id, receipt_id=reply.receipt_id)
 
 
@@ -452,6 +501,18 @@ async def settle_receipt(tx: Tx, *, reply: ReturnReceiptSettled, now: datetime) 
     )
     settled = await _say(tx, settled, ReturnReceived)
     await store.save_return(tx, settled, now=now)
+    await _note(
+        tx,
+        f"return.{settled.state}",
+        return_.id,
+        before=return_.state,
+        after={
+            "state": str(settled.state),
+            "receipt_id": reply.receipt_id,
+            "refunded_amount": settled.refunded_amount,
+        },
+        note=reply.message,
+    )
     _wake_receipt(tx, return_id=return_.id, receipt_id=reply.receipt_id)
 
 
@@ -485,11 +546,15 @@ async def cancel_return(tx: Tx, *, return_id: str, now: datetime) -> None:
         facts={"return_id": return_id, "order_id": return_.order_id},
         now=now,
     )
+    told = {"state": str(after.state)}
+    await _note(tx, "return.cancel_asked", return_id, before=return_.state, after=told)
 
 
 async def _finish_cancel(tx: Tx, return_: Return, now: datetime) -> None:
     canceled = await _say(tx, domain.finish_cancel(return_, now=now), ReturnCanceled)
     await store.save_return(tx, canceled, now=now)
+    after = {"state": str(canceled.state)}
+    await _note(tx, "return.canceled", canceled.id, before=return_.state, after=after)
     tx.wake(canceled.id)
 
 
@@ -501,17 +566,47 @@ async def continue_release(tx: Tx, *, reply: ReturnHoldReleased, now: datetime) 
         await _finish_cancel(tx, await _known(tx, reply.return_id), now)
 
 
+async def release_again(tx: Tx, *, return_id: str) -> bool:
+    """Ask once more that the units of a dead return are freed; False unless it is dead.
+
+    The command is a new one, because that of the saga was handled.
+    """
+    return_ = await store.return_for_update(tx, return_id)
+    dead = return_ is not None and return_.state in (State.CANCELED, State.REFUSED)
+    if return_ is None or not dead or return_.claim_id is not None:
+        return False
+    command = ReleaseReturnHold(return_id=return_id, order_id=return_.order_id)
+    await outbox.put(tx, command, about=f"return/{return_id}")
+    return True
+
+
 # ---- timers -------------------------------------------------------------------------------------
 
 
 async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
     """A saga got no answer: ask again, or give the request up."""
     saga = await saga_log.expire(tx, SAGAS, saga_id, now=now)
-    if saga is None or saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
+    if saga is not None:
+        await _follow_back(tx, saga, by="timer", now=now)
+
+
+async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
+    """An operator turns a saga back, and the return with it.
+
+    Raises NotFound; NotAllowed where nothing can be turned back (any more).
+    """
+    saga = await saga_log.give_up(tx, SAGAS, saga_id, reason=reason, now=now)
+    await _follow_back(tx, saga, by=saga_log.OPERATOR, now=now)
+
+
+async def _follow_back(tx: Tx, saga: Saga, *, by: str, now: datetime) -> None:
+    """A request that was turned back is refused, for the reason that ``by`` gave."""
+    if saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
         return
     return_ = await _known(tx, saga.subject_id)
     if return_.state is State.OPENING:
-        await _refuse_request(tx, return_, saga.refusals["timer"], now)
+        told = {name: saga.refusals[by][name] for name in ("code", "kind", "message")}
+        await _refuse_request(tx, return_, told, now)
 
 
 # ---- return reasons -----------------------------------------------------------------------------
@@ -526,6 +621,7 @@ async def create_reason(tx: Tx, *, caller: Caller, fields: Mapping[str, Any], no
     await _check_parent(tx, reason)
     await _check_value(tx, reason)
     await store.insert_reason(tx, reason, now=now)
+    await _note_reason(tx, "reason.created", None, reason)
     return reason.id
 
 
@@ -539,14 +635,25 @@ async def update_reason(
     changed = replace(reason, **changes)
     await _check_value(tx, changed)
     await store.save_reason(tx, changed, now=now)
+    await _note_reason(tx, "reason.updated", reason, changed)
     return reason_id
 
 
 async def delete_reason(tx: Tx, *, reason_id: str, now: datetime) -> None:
     """Take the reason and its children out of use. Raises ReasonNotFound."""
-    if await store.reason_for_update(tx, reason_id) is None:
+    reason = await store.reason_for_update(tx, reason_id)
+    if reason is None:
         raise domain.ReasonNotFound(reason_id)
     await store.delete_reason(tx, reason_id=reason_id, now=now)
+    await _note_reason(tx, "reason.deleted", reason, None)
+
+
+async def _note_reason(tx: Tx, action: str, before: Reason | None, after: Reason | None) -> None:
+    was, is_ = (None if each is None else asdict(each) for each in (before, after))
+    about = f"return-reason/{(is_ or was or {})['id']}"
+    if was is not None and is_ is not None:
+        was, is_ = audit.changes(was, is_)
+    await audit.record(tx, action=action, about=about, before=was, after=is_)
 
 
 async def _check_parent(tx: Tx, reason: Reason) -> None:
@@ -589,6 +696,9 @@ async def import_reasons(tx: Tx, *, records: Sequence[Any], now: datetime) -> di
                     "message": refusal.message,
                 }
             )
+    if counts["created"] or counts["updated"]:
+        about = "import/return_reasons"
+        await audit.record(tx, action="document.imported", about=about, after=counts)
     return {**counts, "refusals": sorted(refusals, key=lambda found: str(found["path"]))}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from chassis.audit import audit_table
 from chassis.db import Instant, Json, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
@@ -23,6 +24,7 @@ from services.returns.domain import PUBLIC, Arrival, Facts, Line, Reason, Return
 METADATA = metadata()
 outbox_table(METADATA)
 inbox_table(METADATA)
+audit_table(METADATA)
 saga_table(METADATA)
 idempotency_table(METADATA)
 

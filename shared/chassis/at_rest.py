@@ -1,8 +1,14 @@
-"""What must not be there once everything has come to rest (invariant I15)."""
+"""What the chassis' own tables tell: what must not be there at rest (invariant I15), which
+messages were sent and seen (I7), what was touched, whose timer is lost (I6)."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from chassis.db import Row, Tx
+
+# A timer is looked at every second; only a standing service is this late.
+OVERDUE = timedelta(minutes=10)
 
 _CHECKS = (
     ("unsent message", "SELECT id, type AS what FROM outbox WHERE sent_at IS NULL"),
@@ -67,3 +73,67 @@ async def written_of(tx: Tx, *, message_ids: list[str]) -> set[str]:
     """Which of these messages were written here."""
     rows = await tx.fetch("SELECT id FROM outbox WHERE id IN :ids", ids=message_ids)
     return {row["id"] for row in rows}
+
+
+async def settled_messages(tx: Tx, *, after: int, before: datetime, limit: int) -> list[Row]:
+    """As ``sent_messages``, of those sent before that moment; stops at the first that was not.
+
+    A blocked message is passed over: an operator has it in hand.
+    """
+    rows = await tx.fetch(
+        "SELECT seq, id, exchange, routing_key, sent_at FROM outbox"
+        " WHERE seq > :after AND blocked_at IS NULL ORDER BY seq LIMIT :limit",
+        after=after,
+        limit=limit,
+    )
+    settled = []
+    for row in rows:
+        if row["sent_at"] is None or row["sent_at"] > before:
+            break
+        settled.append({name: row[name] for name in ("seq", "id", "exchange", "routing_key")})
+    return settled
+
+
+async def touched(tx: Tx, *, after: int, limit: int) -> list[Row]:
+    """What the audit trail recorded, in order: seq, about (``kind/id``)."""
+    return await tx.fetch(
+        "SELECT seq, about FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit",
+        after=after,
+        limit=limit,
+    )
+
+
+async def said_about(tx: Tx, *, subject: str, limit: int) -> list[str]:
+    """Ids of the messages about a subject, the oldest first."""
+    rows = await tx.fetch(
+        "SELECT id FROM outbox WHERE aggregateid = :subject AND blocked_at IS NULL"
+        " ORDER BY seq LIMIT :limit",
+        subject=subject,
+        limit=limit,
+    )
+    return [row["id"] for row in rows]
+
+
+async def lost_timers(tx: Tx, *, now: datetime) -> list[Row]:
+    """I6: a saga under way looks again by itself: [{invariant, id, message}]."""
+    if "sagas" not in tx.database.tables:
+        return []
+    rows = await tx.fetch(
+        "SELECT id, kind, next_at FROM sagas WHERE direction IN ('forward', 'back')"
+        " AND (next_at IS NULL OR next_at < :late) ORDER BY id",
+        late=now - OVERDUE,
+    )
+    return [
+        {"invariant": "I6", "id": row["id"], "message": f"{row['kind']} is under way, but {text}"}
+        for row in rows
+        for text in ["its timer is gone" if row["next_at"] is None else "its timer is overdue"]
+    ]
+
+
+async def wake(tx: Tx, *, saga_ids: list[str], now: datetime) -> int:
+    """Let the timers of sagas under way come due; how many."""
+    return await tx.execute(
+        "UPDATE sagas SET next_at = :now WHERE id IN :ids AND direction IN ('forward', 'back')",
+        now=now,
+        ids=saga_ids,
+    )

@@ -34,6 +34,7 @@ from chassis.messaging import (
     Subscription,
     Unroutable,
 )
+from chassis.observability import QUEUE_READY
 from chassis.rabbit_link import (
     CLOSE_S,
     Broker,
@@ -236,7 +237,9 @@ class _Consuming(Link):
             if tag not in underlay.consumers:
                 raise ConnectionError(f"the consumer of {source} was cancelled by the broker")
             seen = await self._channel.declare_queue(source, passive=True)
-            if not seen.declaration_result.consumer_count:
+            told = seen.declaration_result
+            QUEUE_READY.labels(self.broker.service, source).set(told.message_count or 0)
+            if not told.consumer_count:
                 raise ConnectionError(f"the broker knows no consumer of {source}")
 
     def _tear_down(self) -> None:

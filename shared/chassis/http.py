@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import auth, clock, context
+from chassis import auth, clock, context, gauges
 from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
 from chassis.door import BodyTooLarge, Given, Router, WrongRequest
 from chassis.errors import Refusal, Unavailable, refusal
@@ -255,7 +255,7 @@ def _health(
         return json_response({"status": worst, "checks": checks}, 503 if bad else 200)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await gauges.scraped(), media_type=CONTENT_TYPE_LATEST)
 
     async def the_version(_: Request) -> Response:
         return json_response({"service": service, "version": version})

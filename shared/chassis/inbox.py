@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -39,8 +39,26 @@ class Retry(Exception):
     """A handler cannot do it now; try the message again later."""
 
 
+def unfit(envelope: Envelope, models: Mapping[str, Any]) -> str | None:
+    """Why no handler can take a message that can be read and named; None when one can.
+
+    ``models``: routing key -> message class. Such a message is dead under its own id, so that an
+    operator can mend it and whoever sends it again is known.
+    """
+    if envelope.key not in models:
+        return f"nobody here handles {envelope.type}"
+    try:
+        envelope.message(models[envelope.key])
+    except Malformed as error:
+        return str(error)
+    return None
+
+
 def inbox_table(metadata: sa.MetaData) -> sa.Table:
-    """The table: one row per consumer and message. The envelope is kept for parked and dead."""
+    """The table: one row per consumer and message. The envelope is kept for parked and dead.
+
+    A row that is done and still has its envelope was discarded (``chassis.dead_letters``).
+    """
     return sa.Table(
         "inbox",
         metadata,
@@ -98,6 +116,7 @@ class Inbox:
         self._handlers: dict[str, tuple[Any, Callable[..., Awaitable[None]]]] = {
             model.key: (model, handler) for model, handler in subscription.handlers.items()
         }
+        self._models = subscription.models
         self._verify_sender = verify_sender
 
     async def deliver(self, delivery: Delivery) -> None:
@@ -109,6 +128,10 @@ class Inbox:
             envelope = self._opened(delivery)
         except Malformed as error:
             await self._bury_unreadable(delivery, str(error))
+            return
+        misfit = unfit(envelope, self._models)
+        if misfit:
+            await self._park(envelope, delivery.body, misfit, dead=True)
             return
         if delivery.dead:
             await self._park(envelope, delivery.body, "given up by the broker", dead=True)
@@ -140,9 +163,6 @@ class Inbox:
             raise Malformed(
                 f"{sender or 'nobody'} sent a message that claims to be from {envelope.source}"
             )
-        if envelope.key not in self._handlers:
-            raise Malformed(f"{self._queue} has no handler for {envelope.type}")
-        envelope.message(self._handlers[envelope.key][0])
         return envelope
 
     async def _handle_once(self, envelope: Envelope) -> None:
@@ -182,7 +202,9 @@ class Inbox:
     async def _park(
         self, envelope: Envelope, body: bytes, error: str, *, dead: bool = False
     ) -> None:
-        MESSAGES.labels(self._service, "dead" if dead else "parked", envelope.key).inc()
+        # A type that nobody handles is any text: it must not become a name among the metrics.
+        kind = envelope.key if envelope.key in self._handlers else "unreadable"
+        MESSAGES.labels(self._service, "dead" if dead else "parked", kind).inc()
         log.warning("parked", queue=self._queue, type=envelope.type, id=envelope.id, error=error)
         now = clock.now()
         row = {

@@ -191,6 +191,11 @@ class Subscription:
         """(exchange, routing key) pairs, exact: a message nobody handles is not delivered."""
         return tuple(sorted((exchange_of(model), model.key) for model in self.handlers))
 
+    @property
+    def models(self) -> dict[str, Any]:
+        """Routing key -> message class."""
+        return {model.key: model for model in self.handlers}
+
 
 class Unroutable(Exception):
     """A command reached no queue: its receiver has never been declared."""

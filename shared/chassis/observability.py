@@ -33,6 +33,11 @@ WAKES = Counter(
     "Hints between the processes of a service, by way (told, heard)",
     ("service", "way"),
 )
+QUEUE_READY = Gauge(
+    "reclamo_queue_messages_ready",
+    "Messages that wait in a queue of the broker, as last seen",
+    ("service", "queue"),
+)
 
 
 def _add_context(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

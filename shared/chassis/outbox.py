@@ -66,6 +66,12 @@ def outbox_table(metadata: sa.MetaData) -> sa.Table:
             postgresql_where=sa.text("sent_at IS NULL AND blocked_at IS NULL"),
             sqlite_where=sa.text("sent_at IS NULL AND blocked_at IS NULL"),
         ),
+        sa.Index(
+            "ix_outbox_blocked",
+            "seq",
+            postgresql_where=sa.text("blocked_at IS NOT NULL"),
+            sqlite_where=sa.text("blocked_at IS NOT NULL"),
+        ),
     )
 
 

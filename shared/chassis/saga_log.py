@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 from pydantic import BaseModel
 
-from chassis import clock, context, outbox, sagas
+from chassis import audit, clock, context, outbox, sagas
 from chassis.db import Database, Instant, Json, Row, Tx
-from chassis.errors import Unavailable
+from chassis.errors import NotAllowed, NotFound, Unavailable
 from chassis.sagas import Ask, Saga, SagaTable
 
 log = structlog.get_logger(__name__)
 
+OPERATOR = "operator"  # who turned a saga, in its history and among its refusals
 _COLUMNS = (
     "id, kind, subject_id, plan, stage, direction, marks, facts, refusals, version, tries,"
     " next_at, deadline_at, history"
@@ -140,6 +141,130 @@ async def expire(
     await _save(tx, saga, now)
     await outbox.resend(tx, message_ids)
     return saga
+
+
+async def resume(tx: Tx, tables: Mapping[str, SagaTable], saga_id: str, *, now: datetime) -> Saga:
+    """An operator does not wait for the timer: ask for what is awaited again, with the same ids.
+
+    Raises NotFound; NotAllowed for a saga that is over.
+    """
+    saga = await _under_way(tx, saga_id)
+    await audit.record(
+        tx,
+        action="saga.resumed",
+        about=f"saga/{saga_id}",
+        before={"tries": saga.tries, "waits_for": saga.waits_for},
+    )
+    saga, message_ids = sagas.ask_again(tables[saga.kind], saga, by=OPERATOR, tries=0, now=now)
+    await _save(tx, saga, now)
+    await outbox.resend(tx, message_ids)
+    return saga
+
+
+async def give_up(
+    tx: Tx, tables: Mapping[str, SagaTable], saga_id: str, *, reason: str, now: datetime
+) -> Saga:
+    """An operator turns a saga back. What follows for its subject is the caller's.
+
+    Raises NotFound; NotAllowed for a saga that is over, goes back already, or has asked its pivot.
+    """
+    saga = await _under_way(tx, saga_id)
+    if not saga.can_turn_back:
+        if saga.direction == "back":
+            raise NotAllowed("turned_back_already", "The saga goes back already: resume it.")
+        raise NotAllowed(
+            "pivot_passed",
+            "The saga has asked for what cannot be undone and only goes forward: resume it.",
+        )
+    row = await tx.fetch_one("SELECT context FROM sagas WHERE id = :id", id=saga_id)
+    # Its thread, but the operator's own name: this is the operator's doing.
+    thread = (row or {}).get("context", {}).get("correlation_id", "")
+    here = context.enter(saga_id=saga_id, correlation_id=thread)
+    refusal = {
+        "code": "given_up",
+        "kind": "not_allowed",
+        "message": "The request was given up by an operator.",
+        "reason": reason,
+        "operator": here.actor_id,
+    }
+    moved = await turn_back(tx, tables[saga.kind], saga, by=OPERATOR, refusal=refusal, now=now)
+    await audit.record(
+        tx,
+        action="saga.compensated",
+        about=f"saga/{saga_id}",
+        before={"direction": saga.direction, "marks": saga.marks},
+        after={"direction": moved.direction, "marks": moved.marks},
+        note=reason,
+    )
+    return moved
+
+
+async def _under_way(tx: Tx, saga_id: str) -> Saga:
+    saga = await load(tx, saga_id, lock=True)
+    if saga is None:
+        raise NotFound("saga_unknown", f"Saga with id: {saga_id} was not found")
+    if saga.over:
+        raise NotAllowed("saga_over", f"The saga is {saga.direction}: nothing is under way.")
+    return saga
+
+
+async def page(
+    tx: Tx,
+    *,
+    kind: str | None = None,
+    direction: str | None = None,
+    older_than_s: float = 0,
+    limit: int,
+    offset: int = 0,
+    now: datetime,
+) -> tuple[list[Row], int]:
+    """Sagas under way without facts and history, the oldest first, and how many in all."""
+    # The first condition is that of the index over timers: exactly what is under way has one.
+    where = "next_at IS NOT NULL AND created_at <= :before"
+    given = {"kind": kind, "direction": direction}
+    filters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    where += "".join(f" AND {name} = :{name}" for name in filters)
+    filters["before"] = now - timedelta(seconds=older_than_s)
+    count = await tx.fetch_value(f"SELECT COUNT(*) FROM sagas WHERE {where}", **filters)
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS}, created_at, updated_at FROM sagas WHERE {where}"
+        " ORDER BY created_at, id LIMIT :limit OFFSET :offset",
+        **filters,
+        limit=limit,
+        offset=offset,
+    )
+    return [_shown(tx, row, now) for row in rows], int(count)
+
+
+async def show(tx: Tx, saga_id: str, *, now: datetime) -> Row:
+    """One saga with its facts, refusals and whole history. Raises NotFound."""
+    row = await tx.fetch_one(
+        f"SELECT {_COLUMNS}, created_at, updated_at FROM sagas WHERE id = :id", id=saga_id
+    )
+    if row is None:
+        raise NotFound("saga_unknown", f"Saga with id: {saga_id} was not found")
+    whole = ("plan", "marks", "facts", "refusals", "history")
+    return _shown(tx, row, now) | {name: row[name] for name in whole}
+
+
+def _shown(tx: Tx, row: Row, now: datetime) -> Row:
+    names = [name for name in row if name not in ("created_at", "updated_at")]
+    saga = _saga({name: row[name] for name in names})
+    return {
+        "id": saga.id,
+        "service": tx.database.service,
+        "kind": saga.kind,
+        "subject_id": saga.subject_id,
+        "direction": saga.direction,
+        "waits_for": saga.waits_for,
+        "can_turn_back": saga.can_turn_back,
+        "tries": saga.tries,
+        "next_at": saga.next_at,
+        "deadline_at": saga.deadline_at,
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "age_s": round((now - row["created_at"]).total_seconds(), 3),
+    }
 
 
 async def wake_due(

@@ -115,6 +115,17 @@ class Saga:
         """Nothing more will happen."""
         return self.direction in ("finished", "undone")
 
+    @property
+    def can_turn_back(self) -> bool:
+        """Everything can still be undone: no pivot was asked, which is what ends a deadline."""
+        return self.direction == "forward" and self.deadline_at is not None
+
+    @property
+    def waits_for(self) -> list[str]:
+        """The steps whose answers are awaited."""
+        mark = "asked" if self.direction == "forward" else "undoing"
+        return [step for step, found in self.marks.items() if found == mark]
+
     def did(self, step: str) -> bool:
         """The step was done (it may have been undone since)."""
         return step in self.facts
@@ -200,12 +211,22 @@ def expire(table: SagaTable, saga: Saga, *, now: datetime) -> tuple[Saga, list[s
     """
     if saga.direction == "forward" and saga.deadline_at and now >= saga.deadline_at:
         return None
+    return ask_again(table, saga, by="timer", tries=saga.tries + 1, now=now)
+
+
+def ask_again(
+    table: SagaTable, saga: Saga, *, by: str, tries: int, now: datetime
+) -> tuple[Saga, list[str]]:
+    """The ids of the commands whose answers are awaited, to be sent once more.
+
+    ``tries`` is how often that happened now: it makes the next pause.
+    """
     if saga.direction == "forward":
         waiting = [_do_id(saga, step) for step in _asked(table, saga)]
     else:
         waiting = [_undo_id(saga, name) for name, mark in saga.marks.items() if mark == "undoing"]
-    saga = replace(saga, tries=saga.tries + 1, version=saga.version + 1)
-    saga = _note(saga, now, "timer", f"asked again ({saga.tries})")
+    saga = replace(saga, tries=tries, version=saga.version + 1)
+    saga = _note(saga, now, by, f"asked again ({saga.tries})" if tries else "asked again")
     return _timed(saga, now), list(dict.fromkeys(waiting))
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 import structlog
 from starlette.applications import Starlette
 
-from chassis import auth, migrations
+from chassis import audit_api, auth, migrations, operating, reconciling
+from chassis.audit_chain import IDLE_S, Sealer
 from chassis.db import Database
 from chassis.door import Router
 from chassis.errors import Unavailable
+from chassis.gauges import Gauges, Measure
 from chassis.http import create_app
 from chassis.inbox import Inbox
 from chassis.loops import Loop
@@ -22,7 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 class Service:
-    """HTTP app, inboxes, relay, loops, on one database and one bus."""
+    """HTTP app, inboxes, relay, loops, on one database and one bus.
+
+    ``books`` and ``release`` are for ``chassis.reconciling``.
+    ``sagas`` are for its operator, ``measure`` adds gauges of its own to every scrape.
+    """
 
     def __init__(
         self,
@@ -35,17 +41,34 @@ class Service:
         subscriptions: Iterable[Subscription],
         loops: Iterable[Loop] = (),
         verify_sender: bool = False,
+        books: reconciling.Books | None = None,
+        release: reconciling.Release | None = None,
+        sagas: operating.SagaDesk | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.name = name
         self.database = database
         self._bus = bus
         self._subscriptions = tuple(subscriptions)
         self._loops = list(loops)
+        routers = [*routers, audit_api.router]
+        if "audit" in database.tables:
+            self._loops.append(Loop("audit", Sealer(database).step, idle_s=IDLE_S))
+        if books is not None:
+            routers.append(reconciling.router(books, self._subscriptions, release))
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
         self.app: Starlette = create_app(
-            name, database=database, verifier=verifier, routers=routers, ready=self.ready
+            name,
+            database=database,
+            verifier=verifier,
+            routers=[*routers, operating.router],
+            ready=self.ready,
         )
+        self.app.state.models = {part.queue: part.models for part in self._subscriptions}
+        self.app.state.sagas = sagas or operating.SagaDesk()
+        kinds = tuple(self.app.state.sagas.tables)
+        self._gauges = Gauges(name, database, lambda: bus.ready, kinds=kinds, measure=measure)
 
     async def prepare(self) -> None:
         """Open the database and register the consumers; call before the bus starts."""
@@ -60,6 +83,7 @@ class Service:
     async def start(self) -> None:
         """Start the background work; this object owns every task."""
         relay = Relay(self.name, self.database, self._bus)
+        self._gauges.start()
         self._tasks = [
             asyncio.create_task(work, name=f"{self.name}.{name}")
             for name, work in [("relay", relay.run()), ("wakes", self.database.share_wakes())]
@@ -72,6 +96,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self._gauges.stop()
         await self.database.close()
 
     async def ready(self) -> dict[str, str]:

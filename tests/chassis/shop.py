@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from chassis import context, db, outbox
+from chassis.audit import audit_table
 from chassis.db import Database, Row, Tx
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
@@ -23,6 +24,7 @@ outbox_table(SCHEMA)
 inbox_table(SCHEMA)
 saga_table(SCHEMA)
 idempotency_table(SCHEMA)
+audit_table(SCHEMA)
 BOXES = sa.Table(
     "boxes",
     SCHEMA,

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from chassis import context, db, saga_log
 from chassis.db import Database, Tx
+from chassis.errors import NotAllowed, NotFound
 from chassis.inbox import Inbox
 from chassis.messaging import Delivery, Envelope, Subscription
 from chassis.sagas import DEADLINE_S, Saga, SagaTable, Step
@@ -311,3 +312,112 @@ class TestTimers:
         assert sorted(woken) == [f"saga_{number}" for number in range(10)]
         for database in replicas:
             await database.close()
+
+
+class TestByHand:
+    async def resume(self, database: Database) -> Saga:
+        async with database.transaction() as tx:
+            return await saga_log.resume(tx, TABLES, "saga_1", now=NOW + timedelta(seconds=5))
+
+    async def give_up(self, database: Database) -> Saga:
+        async with database.transaction() as tx:
+            return await saga_log.give_up(
+                tx, TABLES, "saga_1", reason="a test", now=NOW + timedelta(seconds=5)
+            )
+
+    async def filled(self, database: Database) -> None:
+        inbox = an_inbox(database, [])
+        (fill, *_) = await said(database)
+        await inbox.deliver(a_reply(fill, BoxFilled(box="1")))
+
+    async def test_resumed_the_same_command_goes_out_again_and_the_timer_starts_afresh(
+        self, database: Database
+    ) -> None:
+        await begin(database)
+        async with database.transaction() as tx:
+            await tx.execute("UPDATE outbox SET sent_at = created_at")
+            await tx.execute("UPDATE sagas SET tries = 4")
+        saga = await self.resume(database)
+        (row,) = await rows(database, "outbox")
+        assert row["sent_at"] is None
+        assert (saga.tries, saga.waits_for) == (0, ["fill"])
+        assert saga.next_at == NOW + timedelta(seconds=35)
+        assert saga.history[-1]["what"] == "asked again"
+
+    async def test_resumed_past_its_deadline_it_is_asked_not_given_up(
+        self, database: Database
+    ) -> None:
+        await begin(database)
+        async with database.transaction() as tx:
+            saga = await saga_log.resume(
+                tx, TABLES, "saga_1", now=NOW + timedelta(seconds=DEADLINE_S + 60)
+            )
+        assert saga.direction == "forward"
+
+    async def test_given_up_everything_asked_is_undone_in_the_operators_name(
+        self, database: Database
+    ) -> None:
+        await begin(database)
+        context.begin(context.Context(correlation_id="c2", actor_kind="ops", actor_id="usr_ops"))
+        saga = await self.give_up(database)
+        assert (saga.direction, saga.waits_for) == ("back", ["fill"])
+        assert saga.refusals["operator"]["reason"] == "a test"
+        undo = (await said(database))[-1]
+        assert (undo.key, undo.actor_id, undo.correlation_id) == (
+            "shop.box.empty",
+            "usr_ops",
+            "corr",
+        )
+
+    async def test_a_way_back_can_be_resumed_but_not_taken_twice(self, database: Database) -> None:
+        await begin(database)
+        await self.give_up(database)
+        with pytest.raises(NotAllowed, match="goes back already"):
+            await self.give_up(database)
+        assert (await self.resume(database)).waits_for == ["fill"]
+
+    async def test_past_the_pivot_it_is_not_given_up(self, database: Database) -> None:
+        await begin(database)
+        await self.filled(database)
+        with pytest.raises(NotAllowed, match="only goes forward"):
+            await self.give_up(database)
+        assert (await load(database)).direction == "forward"
+
+    async def test_one_that_is_over_or_unknown_is_left_alone(self, database: Database) -> None:
+        await begin(database)
+        inbox = an_inbox(database, [])
+        (fill,) = await said(database)
+        await inbox.deliver(a_reply(fill, BoxRefused()))
+        for act in (self.resume, self.give_up):
+            with pytest.raises(NotAllowed, match="The saga is undone"):
+                await act(database)
+        async with database.transaction() as tx:
+            with pytest.raises(NotFound):
+                await saga_log.resume(tx, TABLES, "saga_2", now=NOW)
+
+    async def test_the_list_is_of_what_is_under_way_the_oldest_first(
+        self, database: Database
+    ) -> None:
+        await begin(database, "young", NOW + timedelta(seconds=60))
+        await begin(database, "old")
+        await begin(database, "over")
+        async with database.transaction() as tx:
+            await tx.execute(
+                "UPDATE sagas SET direction = 'undone', next_at = NULL WHERE id = :id", id="over"
+            )
+        now = NOW + timedelta(seconds=90)
+
+        async def ids(**filters: Any) -> list[str]:
+            async with database.reading() as tx:
+                found, count = await saga_log.page(tx, limit=10, now=now, **filters)
+            assert count == len(found)
+            return [row["id"] for row in found]
+
+        assert await ids() == ["old", "young"]
+        assert await ids(older_than_s=60) == ["old"]
+        assert await ids(kind="parcel", direction="forward") == ["old", "young"]
+        assert await ids(direction="back") == []
+        async with database.reading() as tx:
+            shown = await saga_log.show(tx, "old", now=now)
+        assert (shown["age_s"], shown["waits_for"], shown["service"]) == (90, ["fill"], "shop")
+        assert [entry["what"] for entry in shown["history"]] == ["asked"]

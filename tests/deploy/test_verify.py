@@ -23,7 +23,8 @@ from deploy.demo_seed import seed
 from deploy.embedded import running
 from deploy.gateway_client import Gateway
 from deploy.secrets_file import load
-from deploy.verify import Picture, Report, compare, lost, strange, verify
+from deploy.verify import Report, verify
+from gateway.comparing import Picture, compare, lost, strange
 from gateway.settings import GatewaySettings
 from tests.deploy.system import PASSWORD, TOKEN, reclamo, serving, up
 
@@ -51,7 +52,6 @@ def _healthy() -> Picture:
             ("claim", "claim_1"): {"state": "posted", "amount": 1200},
             ("receipt", "rcpt_2"): {"state": "posted", "amount": 800},
         },
-        attempts=[],
         order_receipts={"rcpt_2": {"state": "settled"}},
         returns={
             "ret_1": _return("ret_1", claim_id="claim_1"),

@@ -13,7 +13,10 @@ import pytest
 from tests.house import laws, tree
 
 _ROLES = ("app", "api", "consumers", "operations", "queries", "invariants", "store", "schemas")
-_GATEWAY = ("app", "admin", "storefront", "compose", "gate", "clients", "identity", "store")
+_GATEWAY = (
+    *("app", "admin", "storefront", "compose", "gate", "drift", "clients", "identity"),
+    *("store", "comparing", "repairs"),
+)
 _CHASSIS = ("auth", "clock", "db", "errors", "http", "inbox", "outbox", "saga_log", "values")
 
 # (guilty module, what it imports): each must be named in the report of a broken contract.

@@ -1,0 +1,146 @@
+"""Where an operator's commands read: at the gateway, or in the databases when nobody is there.
+
+Both answer in the gateway's shape: ``{<plural>, count, offset, limit, missing}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+from chassis import clock, dead_letters, saga_log, unsent
+from chassis.db import Database, Row, Tx
+from chassis.errors import NotFound, Unavailable
+from deploy.assembly import SERVICES, STORES
+from deploy.gateway_client import Gateway
+from deploy.reading import open_to_read
+from deploy.terminal import words
+from gateway.settings import GatewaySettings
+
+# list -> the name of its rows, the time they are sorted by, whether the newest come first
+_LISTS = {
+    "dead-letters": ("dead_letters", "received_at", True),
+    "outbox": ("messages", "created_at", False),
+    "sagas": ("sagas", "created_at", False),
+}
+# A service that restarts is back within this.
+PATIENCE_S = 10.0
+
+
+class Source(Protocol):
+    """The operator's lists. ``what`` is dead-letters, outbox or sagas."""
+
+    async def page(self, what: str, *, limit: int, offset: int = 0, **filters: Any) -> Row:
+        """One page of a list; filters that are None do not count."""
+
+    async def one(self, what: str, id_: str) -> Row:
+        """One thing: {dead_letter} or {saga}."""
+
+
+class AtGateway:
+    """The lists that the gateway gives."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def page(self, what: str, *, limit: int, offset: int = 0, **filters: Any) -> Row:
+        """GET the list."""
+        given = {"limit": limit, "offset": offset, **filters}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        return await self._gateway.get(f"/admin/{what}?{query}")
+
+    async def one(self, what: str, id_: str) -> Row:
+        """GET one."""
+        return await self._gateway.get(f"/admin/{what}/{quote(id_, safe='')}")
+
+
+class InDatabases:
+    """The lists as the services' databases hold them, read-only and without a lock."""
+
+    def __init__(self, databases: dict[str, Database], missing: list[str]) -> None:
+        self._databases = databases
+        self._missing = missing
+
+    async def page(
+        self, what: str, *, limit: int, offset: int = 0, service: str | None = None, **filters: Any
+    ) -> Row:
+        """Read every service's part, or one's."""
+        name, by, newest_first = _LISTS[what]
+        now, rows, count, lag = clock.now(), [], 0, []
+        for database in self._of(service):
+            async with database.reading() as tx:
+                found, many = await _rows(tx, what, limit + offset, now, filters)
+                lag += [await unsent.lag(tx, now=now)] if what == "outbox" else []
+            rows += found
+            count += many
+        rows.sort(key=lambda row: (row[by], row["id"]), reverse=newest_first)
+        page = {
+            name: rows[offset : offset + limit],
+            "count": count,
+            "offset": offset,
+            "limit": limit,
+            "missing": self._missing,
+        }
+        return page | ({"lag": lag} if what == "outbox" else {})
+
+    async def one(self, what: str, id_: str) -> Row:
+        """Look for it in every service. Raises Unavailable when it is in none."""
+        for database in self._databases.values():
+            async with database.reading() as tx:
+                try:
+                    if what == "dead-letters":
+                        return {"dead_letter": await dead_letters.by_id(tx, id_)}
+                    if "sagas" in database.tables:
+                        return {"saga": await saga_log.show(tx, id_, now=clock.now())}
+                except NotFound:
+                    continue
+        raise Unavailable(f"{id_} is in no database that could be read")
+
+    def _of(self, service: str | None) -> list[Database]:
+        return [each for name, each in self._databases.items() if service in (None, name)]
+
+
+async def _rows(
+    tx: Tx, what: str, limit: int, now: datetime, filters: dict[str, Any]
+) -> tuple[list[Row], int]:
+    if what == "dead-letters":
+        return await dead_letters.page(tx, **filters, limit=limit)
+    if what == "outbox":
+        return await unsent.page(tx, **filters, limit=limit)
+    if "sagas" not in tx.database.tables:
+        return [], 0
+    filters = {name: value for name, value in filters.items() if value is not None}
+    return await saga_log.page(tx, **filters, limit=limit, now=now)
+
+
+@asynccontextmanager
+async def at_gateway(url: str, token: str | None) -> AsyncIterator[AtGateway]:
+    """The source at a URL."""
+    async with Gateway(url, token, patience_s=PATIENCE_S) as gateway:
+        yield AtGateway(gateway)
+
+
+@asynccontextmanager
+async def in_databases() -> AsyncIterator[InDatabases]:
+    """The source that the settings name. Raises Unavailable when no database can be read."""
+    settings = GatewaySettings()
+    databases: dict[str, Database] = {}
+    missing = []
+    try:
+        for name in SERVICES:
+            try:
+                database = await open_to_read(name, settings.database_url(name))
+            except Unavailable as error:
+                missing.append(name)
+                words.print(f"cannot read {error.message}", markup=False)
+                continue
+            databases[name] = database.serve(name, STORES[name].METADATA)
+        if not databases:
+            raise Unavailable("no database can be read: set RECLAMO_DATA_DIR, or say --url")
+        yield InDatabases(databases, missing)
+    finally:
+        for database in databases.values():
+            await database.close()
