@@ -221,9 +221,11 @@ async def page(
     """Sagas under way without facts and history, the oldest first, and how many in all."""
     # The first condition is that of the index over timers: exactly what is under way has one.
     where = "next_at IS NOT NULL AND created_at <= :before"
+    # An expression, or the index over kinds, which holds everything ever done, would be taken.
+    conditions = {"kind": "kind || '' = :kind", "direction": "direction = :direction"}
     given = {"kind": kind, "direction": direction}
     filters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    where += "".join(f" AND {name} = :{name}" for name in filters)
+    where += "".join(f" AND {conditions[name]}" for name in filters)
     filters["before"] = now - timedelta(seconds=older_than_s)
     count = await tx.fetch_value(f"SELECT COUNT(*) FROM sagas WHERE {where}", **filters)
     rows = await tx.fetch(

@@ -303,16 +303,16 @@ class TestAServiceIsDown:
     async def test_it_is_named_and_hides_nothing_of_the_others(self, shop: Door) -> None:
         await lost_bus(shop)
         saga_id = await begin(shop)
-        await shop.embedded.services["inventory"].database.close()
+        await shop.embedded.services["returns"].database.close()
         for path in ("dead-letters", "outbox", "sagas"):
             found = await listed(shop, path)
-            assert found["missing"] == ["inventory"]
+            assert found["missing"] == ["returns"]
         assert found["count"] == 1
         assert (await shop.get(f"/admin/sagas/{saga_id}")).status_code == 200
         nowhere = await shop.get("/admin/sagas/claim_x")
         assert (nowhere.status_code, nowhere.json()) == (
             503,
-            {"type": "unexpected_state", "message": "no answer from inventory"},
+            {"type": "unexpected_state", "message": "no answer from returns"},
         )
 
     async def test_when_all_are_down_there_is_no_list(self, door: Door) -> None:
