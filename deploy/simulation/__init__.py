@@ -1,1 +1,1 @@
-"""The whole system in an invented world: its time, its chance and its accidents follow from a seed."""
+"""The whole system in an invented world: its time, chance and accidents follow from a seed."""

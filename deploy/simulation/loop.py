@@ -1,4 +1,4 @@
-"""An event loop whose time is invented and whose order is drawn: nothing waits, all can be repeated.
+"""An event loop whose time is invented and whose order is drawn: nothing waits, all is repeatable.
 
 When nothing is ready, time jumps to the next timer. What is ready runs in an order that the seed
 draws. Work for threads runs in the loop. Everything belongs to a *life* (of a process): when one
@@ -91,11 +91,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         grave.run(LIFE.set, life)
         for task in reversed(self._tasks.pop(life, [])):
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                task._log_destroy_pending = False
                 coroutine = task.get_coro()
                 for _ in range(8):  # one that awaits while it closes has to be told again
                     with suppress(BaseException):
-                        grave.run(coroutine.close)  # type: ignore[union-attr]
+                        grave.run(coroutine.close)
                         break
 
     # ------------------------------------------------------------------ what asyncio asks of a loop
@@ -104,7 +104,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Invented seconds since the beginning."""
         return self._now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Run it at the next opportunity, among others that are ready."""
@@ -114,13 +114,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self._ready.append((life, handle))
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run it after so many seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run it at that time."""

@@ -1,4 +1,4 @@
-"""What the simulated shop sells: few units of few things, so that clients get in each other's way."""
+"""What the simulated shop sells: few units of few things, so that clients compete for them."""
 
 from __future__ import annotations
 

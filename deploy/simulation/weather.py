@@ -90,9 +90,9 @@ class Weather:
             return
         self._left -= 1
         kind = self._chance.random()
-        if kind < 0.5:
+        if kind < 0.35:
             await self._kill(name)
-        elif kind < 0.65:
+        elif kind < 0.5:
             draw = self._chance.random()
             _, least, most = next(each for each in _PAUSES_S if draw < each[0])
             self._strike("slow", name)
@@ -104,7 +104,7 @@ class Weather:
 
     async def _kill(self, name: str) -> None:
         self._strike("crash", name)
-        if not self._kill_in and self._chance.random() < 0.3:
+        if not self._kill_in and self._chance.random() < 0.2:
             self._kill_in = self._chance.randint(1, 20)
         self._process.kill()
         await asyncio.get_running_loop().create_future()
@@ -122,7 +122,7 @@ class Weather:
     async def blow(self) -> None:
         """All that does not wait for a failpoint, one after the other."""
         acts = (
-            *(self._killed_anywhere,) * 4,
+            *(self._killed_anywhere,) * 3,
             *(self._clock_is_set,) * 3,
             *(self._provider_is_away,) * 2,
             *(self._old_messages_come_again,) * 3,

@@ -1,4 +1,4 @@
-"""The invented world: its clock, its dice, its log, and the one process that lives and dies in it."""
+"""The invented world: its clock, its dice, its log, and the one process that lives in it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chassis import sources
+from fastapi import FastAPI
+
+from chassis import auth, sources
 from deploy.embedded import Embedded
 from deploy.secrets_file import Secrets
 from deploy.simulation.loop import LIFE, SimulatedLoop
-from gateway.clients import InProcessTransport, Reply
+from gateway.clients import InProcessTransport, Reply, Upstream
+from gateway.gate import Gate
 from gateway.settings import GatewaySettings
 
 T = TypeVar("T")
@@ -35,7 +38,8 @@ class World:
     """Time, chance and the record of what happened. All of it follows from the seed."""
 
     def __init__(self, seed: str) -> None:
-        self.loop = SimulatedLoop(sources.chance(f"{seed}/order"))
+        # Only what asyncio itself asks of a loop is there.
+        self.loop = SimulatedLoop(sources.chance(f"{seed}/order"))  # type: ignore[abstract]
         self.clock_is_ahead_s = 0.0
         self._seed = seed
         self._chance = sources.chance(f"{seed}/values")
@@ -75,10 +79,32 @@ class World:
         return found
 
 
+class WarmApps:
+    """FastAPI works a route out at its first request, which costs more than everything else here.
+    It keeps nothing of a life but ``state``: so the first life's applications serve all lives."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, FastAPI] = {}
+
+    def take_over(self, life: Embedded) -> FastAPI:
+        """The applications, made those of this life; the gateway's is given back."""
+        fresh = {name: service.app for name, service in life.services.items()}
+        fresh["gateway"] = life.gateway.app
+        for name, app in fresh.items():
+            self._first.setdefault(name, app).state = app.state
+        gate: Gate = life.gateway.app.state.gate
+        issuer = auth.Issuer(auth.private_key(SECRETS.secret_key, "internal"))
+        for name in life.services:
+            transport = InProcessTransport(self._first[name])
+            gate.upstreams[name] = Upstream(name, transport, issuer, wait_bound_s=WAIT_BOUND_S)
+        return self._first["gateway"]
+
+
 class Process:
     """The embedded installation on a folder of SQLite files: one life after the other."""
 
-    def __init__(self, world: World, folder: Path, *, bus_faults: str = "") -> None:
+    def __init__(self, world: World, folder: Path, apps: WarmApps, *, bus_faults: str = "") -> None:
+        self._apps = apps
         self._world = world
         self._loop = world.loop
         self.settings = GatewaySettings(
@@ -113,12 +139,15 @@ class Process:
             await self.live(self._embedded.start())
         except Gone:
             return
-        self._transport = InProcessTransport(self._embedded.gateway.app)
+        self._transport = InProcessTransport(self._apps.take_over(self._embedded))
         self._world.say("serves, life", self._life)
         self.up.set()
 
     async def live(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work inside the process. Raises Gone when it dies meanwhile."""
+        """Do work inside the process. Raises Gone when it dies meanwhile, or has died."""
+        if self._life in self._loop.ended:
+            work.close()
+            raise Gone("no such process")
         task = self._loop.create_task(work, context=self._inside.copy())
         done: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(done)
