@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Books:
     returns: dict[str, Row]
     receipts: dict[str, Row]
     refunds: dict[str, Row]
-    remedied: list[Row]
+    returned: Counter[str]
     subjects: dict[str, dict[str, str]]
 
 
@@ -80,10 +81,12 @@ class Look:
         async with self._databases["returns"].reading() as tx:
             returns = {row["id"]: row for row in await returns_books.returns(tx)}
             receipts = {row["receipt_id"]: row for row in await returns_books.refunds(tx)}
+            came: Counter[str] = Counter()
+            for row in await returns_books.returned_units(tx):
+                came[row["return_id"]] += row["received_quantity"]
         async with self._databases["orders"].reading() as tx:
             refunds = {row["id"]: row for row in await orders_books.refunds(tx)}
-            remedied = await orders_books.remedied_units(tx)
-        return Books(claims, returns, receipts, refunds, remedied, subjects)
+        return Books(claims, returns, receipts, refunds, came, subjects)
 
 
 def audit(history: History, books: Books) -> list[str]:
@@ -108,7 +111,22 @@ def audit(history: History, books: Books) -> list[str]:
         for id_, row in books.refunds.items()
         if row["cause_kind"] == "manual" and id_ not in made
     ]
-    return sorted(wrong)
+    return sorted(wrong + _money_of_returns(history, books))
+
+
+def _money_of_returns(history: History, books: Books) -> list[str]:
+    """What came is paid, and no more, where nobody named another amount."""
+    named = {call.path.split("/")[3] for call in history.calls if "refund" in call.body}
+    wrong = []
+    for call in history.calls:
+        row = books.returns.get(books.subjects["returns"].get(call.key, ""))
+        plain = call.takes == "return" and not {"refund", "return_shipping"} & call.body.keys()
+        if not plain or row is None or row["id"] in named:
+            continue
+        worth, paid = books.returned[row["id"]] * shop.GROSS, row["refunded_amount"]
+        if paid > worth or (row["status"] == "received" and paid != worth):
+            wrong.append(f"return {row['id']}: goods worth {worth} came, {paid} was refunded")
+    return wrong
 
 
 def _of(call: Call, books: Books) -> list[str]:
@@ -171,8 +189,9 @@ def _receipt(call: Call, books: Books) -> list[str]:
     receipt = books.subjects["returns"].get(call.key, "")
     if not call.body["items"]:  # nothing came, so nothing is booked
         return []
-    if (call.status == 200) != (receipt in books.receipts):
-        return [f"answered {call.status}, but its receipt is {'' if receipt else 'not '}settled"]
+    settled = receipt in books.receipts
+    if (call.status == 200) != settled:
+        return [f"answered {call.status}, but its receipt is {'' if settled else 'not '}settled"]
     return []
 
 

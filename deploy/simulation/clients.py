@@ -18,7 +18,7 @@ Json = dict[str, Any]
 CLIENTS = 4
 ACTS = 8
 THINKS_S_MAX = 1.5
-PATIENCE_S = 1800.0
+PATIENCE_S = 1200.0
 # The bound of the wait, the gateway's margin and its reads, and a disk that may be slow.
 ATTEMPT_S_MAX = 45.0
 PASSING = (409, 429, 502, 503, 504)

@@ -21,8 +21,8 @@ from deploy.simulation.loop import THREAD_S_MAX
 from deploy.simulation.world import Gone, Process, World
 from services.orders.settings import Settings as OrdersSettings
 
-AT_POINTS_MAX = 12
-CHANCE_AT_POINT = 0.04
+AT_POINTS_MAX = 16
+CHANCE_AT_POINT = 0.07
 TIMED = (3, 6)
 LASTS_S = 14.0
 _PAUSES_S = ((0.6, 0.05, 1.0), (0.85, 1.0, 4.0), (0.96, 4.0, 13.0), (1.0, 31.0, 40.0))
@@ -52,7 +52,7 @@ class Weather:
         self._world = world
         self._process = process
         self._chance = world.chance("weather")
-        self._left = self._chance.randint(4, AT_POINTS_MAX)
+        self._left = self._chance.randint(6, AT_POINTS_MAX)
         self._seen: Counter[str] = Counter()
         self._kill_in = 0
         self._again: Counter[str] = Counter()
@@ -90,9 +90,9 @@ class Weather:
             return
         self._left -= 1
         kind = self._chance.random()
-        if kind < 0.35:
+        if kind < 0.25:
             await self._kill(name)
-        elif kind < 0.5:
+        elif kind < 0.35:
             draw = self._chance.random()
             _, least, most = next(each for each in _PAUSES_S if draw < each[0])
             self._strike("slow", name)
@@ -146,11 +146,16 @@ class Weather:
             await self._process.restart()
 
     async def _clock_is_set(self) -> None:
-        by_s = self._chance.choice((-3600, -600, -5, 5, 600, 3600))
+        """Behind for a while, ahead for good, or ahead a little and corrected. Back by an hour for
+        good would only show what is known: what was dated before waits an hour (DECISIONS 20)."""
+        by_s, corrected = self._chance.choice(
+            ((-3600, True), (-600, True), (-5, True), (600, False), (3600, False), (20, True))
+        )
         self._strike("clock", by_s)
         self._world.clock_is_ahead_s += by_s
-        await asyncio.sleep(self._chance.uniform(0.5, 12))
-        self._world.clock_is_ahead_s -= by_s
+        if corrected:
+            await asyncio.sleep(self._chance.uniform(0.5, 12))
+            self._world.clock_is_ahead_s -= by_s
 
     async def _provider_is_away(self) -> None:
         file = OrdersSettings(data_dir=self._process.settings.data_dir).fake_ledger_file
