@@ -278,6 +278,43 @@ def bench(
 
 
 @app.command()
+def sim(
+    seed: Annotated[int, typer.Option(help="what everything follows from")] = 1,
+    seeds: Annotated[int, typer.Option(help="how many, from that one on", min=1)] = 1,
+    as_json: Json = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="print what happened, line by line")
+    ] = False,
+) -> None:
+    """Let the whole system run in an invented world full of accidents, and audit it at the end.
+
+    The same seed gives the same course of events. Exit code 1 if something was lost or doubled.
+    """
+    from deploy.progress import bar
+    from deploy.simulation.report import simulate
+    from deploy.simulation.run import Outcome
+
+    # The accidents are on purpose: what the services say of them is not news.
+    configure_logs("CRITICAL")
+    with bar("seeds", seeds, shown=seeds > 1 and not as_json) as advance:
+
+        def each(outcome: Outcome) -> None:
+            advance(1)
+            if trace:
+                sys.stdout.write("\n".join([*outcome.lines, ""]))
+            for wrong in outcome.wrong:
+                words.print(f"seed {outcome.seed}: {wrong}", style="red", markup=False)
+            if outcome.wrong:
+                words.print(f"see it again: reclamo sim --seed {outcome.seed} --trace")
+
+        figures = simulate(range(seed, seed + seeds), each)
+    if as_json:
+        _put(figures.to_json())
+    words.print(figures.summary, markup=False)
+    raise typer.Exit(1 if figures.failed else 0)
+
+
+@app.command()
 def keygen() -> None:
     """Print fresh secrets as lines for an environment file."""
     from chassis import auth

@@ -228,7 +228,7 @@ def _names(fields: str | None, defaults: Sequence[str]) -> list[str]:
 def view(whole: Json, *, wanted: Asked) -> Json:
     """What a GET shows of an order: the asked fields and relations, always id and the totals."""
     shown = {name: whole[name] for name in wanted.fields if name in whole}
-    for name in wanted.relations:
+    for name in sorted(wanted.relations):
         if name == "returnable_items":
             shown[name] = [_without(line, _OWN_LINE) for line in _returnable(whole)]
         elif name in RELATIONS:

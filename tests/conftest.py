@@ -23,6 +23,8 @@ _ORDER = (
     "inventory",
     "gateway",
     "deploy",
+    "simulation",
+    "planted",
     "journeys",
 )
 

@@ -171,7 +171,8 @@ class Database(ABC):
         self.url = url
         self.service = ""
         self.tables: dict[str, sa.Table] = {}
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        # In the order of waiting, so that the order of waking is not that of addresses.
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     def serve(self, service: str, schema: sa.MetaData) -> Database:
@@ -268,7 +269,7 @@ class Database(ABC):
         hint of another process got lost. Holds no connection while it waits.
         """
         event = asyncio.Event()
-        self._waiting.setdefault(key, set()).add(event)
+        self._waiting.setdefault(key, {})[event] = None
         deadline = clock.monotonic_s() + bound_s
         pause_s = 0.005
         try:
@@ -287,7 +288,7 @@ class Database(ABC):
                     return None
         finally:
             events = self._waiting[key]
-            events.discard(event)
+            del events[event]
             if not events:
                 del self._waiting[key]
 

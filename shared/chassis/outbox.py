@@ -153,6 +153,15 @@ async def resend(tx: Tx, message_ids: list[str]) -> int:
     return sent
 
 
+async def send_again(database: Database) -> int:
+    """Send everything that is still here once more, as a rehearsal; how many messages."""
+    async with database.transaction() as tx:
+        tx.wake("outbox")
+        return await tx.execute(
+            "UPDATE outbox SET sent_at = NULL WHERE sent_at IS NOT NULL AND blocked_at IS NULL"
+        )
+
+
 class Relay:
     """One per database, whichever process gets the lock; the others stand by."""
 

@@ -280,8 +280,7 @@ _TEST_TOOLS = ("shared/chassis/testing.py", "shared/chassis/engines.py")
 _HOMES = (
     _Home(
         r"(datetime\.)+(now|utcnow|today)|(datetime\.)?date\.today|time\.(time|time_ns)",
-        # A sortable id holds its time.
-        ("shared/chassis/clock.py", "shared/chassis/values.py", *_TEST_TOOLS),
+        ("shared/chassis/sources.py", *_TEST_TOOLS),
         "take `now` as an argument; a door passes chassis.clock.now()",
     ),
     _Home(
