@@ -24,6 +24,8 @@ _ORDER = (
     "gateway",
     "deploy",
     "journeys",
+    "crash",
+    "planted",
 )
 
 

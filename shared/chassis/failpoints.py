@@ -2,6 +2,9 @@
 
 ``RECLAMO_FAILPOINT=orders.refund.p1@3:kill`` kills the process at the third passage; several are
 separated by commas. Actions: kill, raise, hang, sleep (50 ms).
+
+``RECLAMO_FAILPOINT_FILE`` names a file with such text: read at the start, and again at each
+SIGUSR1, so that a rehearsal arms a running process. Without it SIGUSR1 is not listened to.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 _armed: dict[str, list[object]] = {}
 
@@ -24,6 +28,16 @@ def arm(text: str) -> None:
         where, _, action = part.partition(":")
         name, _, nth = where.partition("@")
         _armed[name.strip()] = [int(nth or 1), action or "kill"]
+
+
+def arm_from(file: Path) -> None:
+    """Arm what a file says, now and whenever SIGUSR1 comes; no file disarms. In a running loop."""
+
+    def read() -> None:
+        arm(file.read_text().strip() if file.exists() else "")
+
+    read()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, read)
 
 
 async def failpoint(name: str) -> None:
