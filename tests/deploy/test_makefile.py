@@ -17,6 +17,7 @@ TARGETS = [
     "local",
     "install",
     "check",
+    "crash",
     "logs",
     "down",
     "seed",
