@@ -136,7 +136,7 @@ class Clients:
         }
         self.history.add(errand.number, "invoke", asked.act, value)
         try:
-            status, answer = await self.post(asked.path, asked.body, asked.key)
+            status, answer = await self.ask(asked)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self.history.add(errand.number, "info", asked.act, value | {"error": repr(error)})
             return repr(error)
@@ -144,7 +144,7 @@ class Clients:
             self.history.add(errand.number, "info", asked.act, value | {"error": str(status)})
             return f"{status} {answer[:300]!r}"
         told = value | {"digest": digest(status, answer)}
-        self.history.add(errand.number, "ok" if status == 200 else "fail", asked.act, told)
+        self.history.add(errand.number, "ok" if status < 300 else "fail", asked.act, told)
         kind = KINDS[errand.kind]
         expected = kind.status if asked.act == kind.acts[-1] else 200
         if status != expected:
@@ -154,11 +154,18 @@ class Clients:
             errand.known |= learnt(json.loads(answer), errand.line_id)
         return ""
 
-    async def post(self, path: str, body: Any, key: str) -> tuple[int, bytes]:
+    async def ask(self, asked: Call) -> tuple[int, bytes]:
+        """A call of an errand; (status, body)."""
+        later = {"Prefer": "respond-async"} if asked.act.endswith("async") else {}
+        return await self.post(asked.path, asked.body, asked.key, later)
+
+    async def post(
+        self, path: str, body: Any, key: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """One request; (status, body)."""
         assert self._session is not None
         async with self._session.post(
-            self._url + path, json=body, headers={"Idempotency-Key": key}
+            self._url + path, json=body, headers={"Idempotency-Key": key, **(headers or {})}
         ) as answer:
             return answer.status, await answer.read()
 
@@ -166,7 +173,7 @@ class Clients:
         """Every call once more: byte for byte what its client was told."""
         calls = [asked for errand in errands for asked in errand.calls if asked.answer]
         for part in chunks(calls, 8):
-            again = await asyncio.gather(*(self.post(c.path, c.body, c.key) for c in part))
+            again = await asyncio.gather(*(self.ask(each) for each in part))
             for asked, answer in zip(part, again, strict=True):
                 if answer != asked.answer:
                     raise Wrong(f"{asked.key}: first {asked.answer}, now {answer}")

@@ -154,7 +154,7 @@ def _lines(history: Iterable[dict[str, Any]]) -> tuple[dict[str, _Line], list[st
         if first != value["digest"]:
             wrong.append(f"{value['key']} was answered {first}, then {value['digest']}")
         line.known[event["f"]] = type_
-        expected = "fail" if event["f"] == kind.acts[-1] and kind.status != 200 else "ok"
+        expected = "fail" if event["f"] == kind.acts[-1] and kind.status >= 400 else "ok"
         if type_ != expected:
             wrong.append(f"{event['f']} ({kind.name}) on {value['line_id']}: {value['digest']}")
     return lines, wrong

@@ -9,7 +9,7 @@ UNITS = 3
 NET, GROSS = 1000, 1200
 # The fake provider loses its first answer for amounts that end in 08, and declines those in 02.
 LOST_ANSWER, DECLINED = 108, 102
-PLENTY, NONE_LEFT = "variant_crash", "variant_crash_none"
+PLENTY, MORE, NONE_LEFT = "variant_crash", "variant_crash_more", "variant_crash_none"
 RETURN_OPTION = "so_crash_return"
 # A location where nothing is stocked.
 EMPTY_PLACE = "sloc_crash_empty"
@@ -67,15 +67,25 @@ KINDS = {
         ),
         Kind(
             "replace with return",
-            ("claim replace with return",),
+            ("claim replace by two with return",),
             claim="open",
             returned="requested",
-            weight=1,
+            weight=2,
         ),
         Kind(
             "refund with replacement",
             ("claim refund with replacement",),
             provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "refund, not waited for",
+            ("claim refund async",),
+            provider="manual",
+            status=202,
             claim="open",
             payment="refunded",
             refund=GROSS,
@@ -145,8 +155,11 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
 def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"type": words[0], "claim_items": [units | {"reason": "wrong_item"}]}
     if words[0] == "replace" or "replacement" in words or "declined" in words:
-        variant = NONE_LEFT if "none" in words else PLENTY
-        body["additional_items"] = [{"variant_id": variant, "quantity": 1}]
+        variants = [NONE_LEFT] if "none" in words else [PLENTY]
+        if "two" in words:
+            # In both orders: who locks in the order of asking meets another who does.
+            variants = sorted((PLENTY, MORE), reverse=units["item_id"][-1] in "02468")
+        body["additional_items"] = [{"variant_id": each, "quantity": 1} for each in variants]
     if "return" in words:
         body["return_shipping"] = {"option_id": RETURN_OPTION, "price": 0}
     if "declined" in words:

@@ -79,10 +79,15 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Read everything once, then fork on demand until stdin ends."""
+    """Read everything once, then fork on demand until stdin ends.
+
+    An argument names a function of tests.planted.process_bugs: a bug that all children have.
+    """
     _die_with_parent()
     for name in ("chassis.bus_rabbit", "chassis.db_postgres", "deploy.assembly", "gateway.app"):
         importlib.import_module(name)
+    if sys.argv[1:]:
+        getattr(importlib.import_module("tests.planted.process_bugs"), sys.argv[1])()
 
     gc.collect()
     gc.freeze()
@@ -140,21 +145,21 @@ class Child:
 
 
 class Nursery:
-    """The forking process, seen from outside. ``extra`` is added to its own environment."""
+    """The forking process, seen from outside. ``bug``: its children have this planted bug."""
 
-    def __init__(self, extra: dict[str, str] | None = None) -> None:
+    def __init__(self, bug: str = "") -> None:
         self.ended: dict[int, int] = {}
         self.changed = threading.Condition()
         self._born: Queue[int] = Queue()
         self._ready = threading.Event()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.nursery"],
+            [sys.executable, "-m", "tests.crash.nursery", *filter(None, [bug])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **(extra or {})},
             cwd=Path(__file__).resolve().parents[2],
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     async def ready(self) -> None:
         """Until it has imported everything."""
@@ -176,9 +181,12 @@ class Nursery:
     def close(self) -> None:
         """End it, and with it whatever still lives."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.kill()
         self._process.wait()
+        self._listener.join(10)
+        self._process.stdout.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -63,6 +63,7 @@ class Shop(Clients):
         self.system.nursery = nursery
         super().__init__(History(self.folder / "history.jsonl"))
         self.kills = 0
+        self.rest_within_s = REST_WITHIN_S
         self.databases: dict[str, Database] = {}
         self._orders = orders
         self._keeper: asyncio.Task[None] | None = None
@@ -229,7 +230,7 @@ class Shop(Clients):
                 left = [error.message]
             if not left:
                 return max((clock.now() - since).total_seconds(), 0.0)
-            if (clock.now() - since).total_seconds() > REST_WITHIN_S:
+            if (clock.now() - since).total_seconds() > self.rest_within_s:
                 raise Wrong("\n".join(["not at rest:", *left[:20]]))
             await asyncio.sleep(0.02)
 
@@ -257,6 +258,28 @@ class Shop(Clients):
     async def verified(self) -> Report:
         """``reclamo verify --at-rest``."""
         return await verify(self._settings(), at_rest=True)
+
+    async def nobody_tried_twice(self, errands: list[Errand], since: datetime) -> None:
+        """Where nothing was killed since then, nobody had to repeat anything: no client, no
+        message, no transaction. Raises Wrong."""
+        wrong = [
+            f"{asked.key} was asked {asked.tries} times"
+            for errand in errands
+            for asked in errand.calls
+            if asked.tries > 1
+        ]
+        for name in SERVICES:
+            for row in await self.rows(
+                name,
+                "SELECT type, error FROM inbox WHERE attempts > 0 AND received_at >= :since",
+                since=since,
+            ):
+                wrong.append(f"{name} parked a {row['type']}: {row['error']}")
+        rings = await self.rows("orders", "SELECT SUM(deadlocks) AS n FROM pg_stat_database")
+        if rings[0]["n"]:
+            wrong.append(f"{rings[0]['n']} deadlocks")
+        if wrong:
+            raise Wrong("\n".join(wrong[:20]))
 
     async def asked_again_late(self, since: datetime) -> list[str]:
         """Sagas that had to ask again long after everything answered: a message was lost.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chassis import clock
-from tests.crash.kinds import EMPTY_PLACE, GROSS, NET, NONE_LEFT, PLENTY, RETURN_OPTION, UNITS
+from tests.crash.kinds import EMPTY_PLACE, GROSS, MORE, NET, NONE_LEFT, PLENTY, RETURN_OPTION, UNITS
 
 LINES = 4
 _VAT = {"rate": 20, "code": "VAT20", "name": "VAT 20 %"}
@@ -46,14 +46,14 @@ def reference_data() -> dict[str, Any]:
             {"id": "sc_crash", "name": "Shop", "stock_location_ids": ["sloc_crash"]}
         ],
         "shipping_options": [{**option, "id": RETURN_OPTION, "name": "Return", "is_return": True}],
-        "variants": [_variant(PLENTY), _variant(NONE_LEFT)],
+        "variants": [_variant(name) for name in (PLENTY, MORE, NONE_LEFT)],
         "inventory_levels": [
             {
                 "variant_id": variant,
                 "location_id": "sloc_crash",
                 "stocked_quantity": stocked,
             }
-            for variant, stocked in ((PLENTY, 1_000_000), (NONE_LEFT, 0))
+            for variant, stocked in ((PLENTY, 1_000_000), (MORE, 1_000_000), (NONE_LEFT, 0))
         ],
         "customers": [
             {
