@@ -59,6 +59,7 @@ class Clients:
     def __init__(self, history: History) -> None:
         self.history = history
         self.errands: list[Errand] = []
+        self.patience_s = PATIENCE_S
         self._lines: dict[str, list[tuple[str, str]]] = {"fake": [], "manual": []}
         self._numbers = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
@@ -115,7 +116,7 @@ class Clients:
         path, body = call(act, order_id=errand.order_id, line_id=errand.line_id, known=errand.known)
         asked = Call(act, path, body, f"crash-{errand.number}-{len(errand.calls)}")
         errand.calls.append(asked)
-        give_up_at = clock.monotonic_s() + PATIENCE_S
+        give_up_at = clock.monotonic_s() + self.patience_s
         trouble = ""
         while clock.monotonic_s() < give_up_at:
             asked.tries += 1

@@ -106,7 +106,7 @@ class Storms:
 class Inside(Clients):
     """A whole installation in this process, and its clients."""
 
-    def __init__(self, folder: Path, databases: dict[str, str], seed: int) -> None:
+    def __init__(self, folder: Path, databases: dict[str, str], faults: str) -> None:
         super().__init__(History(folder / "history.jsonl"))
         self._secrets = Secrets("storm-" + "0123456789abcdef" * 3, "rk_" + "0123" * 10, "none")
         self._folder = folder
@@ -114,7 +114,7 @@ class Inside(Clients):
             data_dir=folder,
             secret_key=SecretStr(self._secrets.secret_key),
             databases=databases,
-            bus_local_faults=FAULTS.format(seed=seed),
+            bus_local_faults=faults,
         )
         self.embedded = Embedded(self.settings, self._secrets)
         self._serving: asyncio.Task[None] | None = None
@@ -252,7 +252,7 @@ async def run(
     try:
         async with (
             _urls(store, folder) as databases,
-            Inside(folder, databases, seed) as shop,
+            Inside(folder, databases, FAULTS.format(seed=seed)) as shop,
         ):
             await shop.stock_up(errands)
             await shop.work(errands, chance)

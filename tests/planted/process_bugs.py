@@ -7,11 +7,14 @@ can be switched on in production: the code is replaced from here, in a test's pr
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from chassis import bus_rabbit, clock, db_postgres, http, outbox
+import pytest
+
+from chassis import bus_rabbit, clock, db_postgres, db_sqlite, http, outbox
 from chassis.db import Database, Session, Tx
 from chassis.failpoints import failpoint
 
@@ -131,6 +134,36 @@ def unsorted_locks() -> None:
         return await decide(tx, command)
 
     operations._decide_reservation = as_asked
+
+
+def deferred_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """15: every writer of SQLite on a connection of its own, and ``BEGIN`` without IMMEDIATE.
+
+    The one writing connection of the product would hide the second half alone.
+    """
+
+    @asynccontextmanager
+    async def write(self: Any) -> AsyncIterator[db_sqlite.SqliteTx]:
+        connection = db_sqlite.open_connection(self.path, write=True)
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("BEGIN")
+            tx = db_sqlite.SqliteTx(self, connection)
+            try:
+                yield tx
+                # Others come in between, as they do between two statements of a real driver.
+                await asyncio.sleep(0)
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise db_sqlite._named(error) from error
+            finally:
+                if connection.in_transaction:
+                    connection.rollback()
+            tx._committed()
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(db_sqlite.SqliteDatabase, "_write", write)
 
 
 def answer_before_commit() -> None:

@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aio_pika
 import pytest
@@ -29,7 +30,9 @@ from tests.crash.points import points
 from tests.crash.rounds import Load
 from tests.crash.shop import Shop, end_abandoned
 from tests.crash.stock import LINES
+from tests.crash.storm import Inside
 from tests.journeys.conftest import needs_engines
+from tests.planted import process_bugs
 
 pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.timeout(600)]
 
@@ -72,6 +75,16 @@ async def many_at_once(shop: Shop) -> None:
         await load.leave()
     await shop.all_is_well(clock.now())
     await shop.nobody_tried_twice(load.errands, since)
+
+
+async def many_who_want_the_same_two(shop: Shop) -> None:
+    """Replacements by the same two variants, asked for in either order, all at once."""
+    since = clock.now()
+    for _ in range(3):
+        errands = [shop.errand("replace with return") for _ in range(12)]
+        await asyncio.gather(*(shop.run(errand) for errand in errands))
+        await shop.all_is_well(clock.now(), errands=errands)
+        await shop.nobody_tried_twice(errands, since)
 
 
 async def two_who_want_all(shop: Shop) -> None:
@@ -149,7 +162,7 @@ BUGS = (
     Bug(5, "cursor_relay", many_at_once),
     Bug(6, "channel_reused_after_timeout", a_broker_that_pauses),
     Bug(7, "returned_messages_count_as_sent", a_queue_that_is_not_there_for_a_moment),
-    Bug(14, "unsorted_locks", many_at_once),
+    Bug(14, "unsorted_locks", many_who_want_the_same_two),
     Bug(16, "answer_before_commit", killed_when_a_request_was_accepted),
     # The last: nobody keeps a history of what these two get.
     Bug(13, "no_lock_on_the_order", two_who_want_all),
@@ -165,7 +178,7 @@ async def a_shop(bug: str = "") -> AsyncIterator[Shop]:
     nursery = Nursery(bug)
     await nursery.ready()
     shop = Shop(nursery, orders=120)
-    shop.rest_within_s = REST_WITHIN_S
+    shop.rest_within_s = shop.patience_s = REST_WITHIN_S
     try:
         await shop.open()
         yield shop
@@ -181,6 +194,31 @@ async def test_a_planted_bug_is_caught(bug: Bug) -> None:
             async with asyncio.timeout(240):
                 await bug.net(shop)
     print(f"{bug.number} {bug.plant}: {caught.value}")
+
+
+async def undisturbed_in_one_process(folder: Path) -> None:
+    """The embedded mode on SQLite, many clients, nothing goes wrong: nobody may try twice."""
+    async with Inside(folder, {}, "") as shop:
+        await shop.stock_up(60)
+        await shop.work(60, random.Random(SEED))
+        await shop.all_is_well()
+        wrong = [asked.key for e in shop.errands for asked in e.calls if asked.tries > 1]
+        for database in shop.databases.values():
+            async with database.reading() as tx:
+                wrong += [
+                    row["error"]
+                    for row in await tx.fetch("SELECT error FROM inbox WHERE attempts > 0")
+                ]
+        if wrong:
+            raise Wrong(f"tried twice: {wrong[:20]}")
+
+
+async def test_a_deferred_begin_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await undisturbed_in_one_process(tmp_path / "without")
+    process_bugs.deferred_begin(monkeypatch)
+    with pytest.raises((Wrong, AssertionError)) as caught:
+        await undisturbed_in_one_process(tmp_path / "with")
+    print(f"15 deferred_begin: {caught.value}")
 
 
 async def test_without_a_bug_nothing_is_caught() -> None:
