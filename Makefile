@@ -2,7 +2,7 @@
 # Needs a Python from 3.11 on, or uv; the environment is built in .venv from hashed locks.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test up local bench install install-dev check logs down seed clean lock
+.PHONY: help run test up local bench crash install install-dev check logs down seed clean lock
 
 RECLAMO := .venv/bin/reclamo
 PYTHON := .venv/bin/python
@@ -31,6 +31,9 @@ check: install-dev ## format, lint, types, imports, house laws, contracts, pure 
 	.venv/bin/lint-imports --no-logo
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/house tests/contracts $(PURE_TESTS)
+
+crash: install-dev ## kill everything everywhere and audit (CRASH=full takes hours)
+	@$(PYTHON) -m tests.crash $(if $(CRASH),$(CRASH),quick) $(ARGS)
 
 up: install .env ## start every service in its own container
 	$(COMPOSE) up --build --detach --wait

@@ -194,6 +194,8 @@ def _secret(settings: GatewaySettings) -> str:
 async def run(settings: GatewaySettings, *, host: str, port: int) -> None:
     """Serve as a process of its own until told to stop."""
     failpoints.arm(settings.failpoint)
+    if settings.failpoint_file:
+        failpoints.arm_from(settings.failpoint_file)
     gateway = build(
         settings,
         connect(settings.database_url("gateway")),

@@ -26,6 +26,8 @@ _ORDER = (
     "simulation",
     "planted",
     "journeys",
+    "crash",
+    "planted",
 )
 
 

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from chassis import auth, sources
 from deploy.embedded import Embedded
@@ -84,9 +84,9 @@ class WarmApps:
     It keeps nothing of a life but ``state``: so the first life's applications serve all lives."""
 
     def __init__(self) -> None:
-        self._first: dict[str, FastAPI] = {}
+        self._first: dict[str, Starlette] = {}
 
-    def take_over(self, life: Embedded) -> FastAPI:
+    def take_over(self, life: Embedded) -> Starlette:
         """The applications, made those of this life; the gateway's is given back."""
         fresh = {name: service.app for name, service in life.services.items()}
         fresh["gateway"] = life.gateway.app

@@ -137,6 +137,7 @@ Outcome = dict[str, Any] | Refusal
 async def accepting(database: Database) -> AsyncIterator[Tx]:
     """The transaction that takes on a request; what follows goes on without the client."""
     async with database.transaction() as tx:
+        await failpoint(f"{database.service}.accept.k1")
         yield tx
         await failpoint(f"{database.service}.accept.k3")
     await failpoint(f"{database.service}.accept.k4")

@@ -177,10 +177,12 @@ class Inbox:
                 "received_at": now,
                 "done_at": now,
             }
-            if not await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True):
-                return
-            await self._run_handler(tx, envelope)
-        MESSAGES.labels(self._service, "handled", envelope.key).inc()
+            new = await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True)
+            if new:
+                await self._run_handler(tx, envelope)
+        if new:
+            MESSAGES.labels(self._service, "handled", envelope.key).inc()
+        # A repeat passes here too: recorded, and not yet acknowledged.
         await failpoint(f"{self._service}.{envelope.key}.k4")
 
     async def _run_handler(self, tx: Tx, envelope: Envelope) -> None:
@@ -221,6 +223,8 @@ class Inbox:
         }
         async with self._database.transaction() as tx:
             await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True)
+            await failpoint(f"{self._service}.park.k3")
+        await failpoint(f"{self._service}.park.k4")
 
     async def _bury_unreadable(self, delivery: Delivery, error: str) -> None:
         MESSAGES.labels(self._service, "dead", "unreadable").inc()
@@ -295,9 +299,11 @@ class Inbox:
                 queue=self._queue,
                 id=message_id,
             )
+            await failpoint(f"{self._service}.retry.k1")
         if dead:
             log.error("dead", queue=self._queue, id=message_id, error=error)
             return
+        await failpoint(f"{self._service}.retry.k2")
         await self._retry_registered(message_id, row)
 
     async def _retry_registered(self, message_id: str, row: Row) -> None:
@@ -314,6 +320,8 @@ class Inbox:
                 )
                 if done:
                     await self._run_handler(tx, envelope)
+                await failpoint(f"{self._service}.retry.k3")
+            await failpoint(f"{self._service}.retry.k4")
         except (Transient, Retry, Unavailable) as error:
             log.warning("retry_failed", queue=self._queue, type=row["type"], error=str(error))
             await self._note(message_id, str(error), tries_max=TRIES_MAX)

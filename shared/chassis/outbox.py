@@ -270,6 +270,7 @@ class Relay:
                 log.exception("publish_failed", id=row["id"], type=row["type"])
                 return sent, None
             sent.append(row["seq"])
+            await failpoint(f"{self._service}.relay.r2")
             MESSAGES.labels(self._service, "sent", row["routing_key"]).inc()
         return sent, None
 

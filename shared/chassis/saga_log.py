@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from chassis import audit, clock, context, outbox, sagas
 from chassis.db import Database, Instant, Json, Row, Tx
 from chassis.errors import NotAllowed, NotFound, Unavailable
+from chassis.failpoints import failpoint
 from chassis.sagas import Ask, Saga, SagaTable
 
 log = structlog.get_logger(__name__)
@@ -282,7 +283,10 @@ async def wake_due(
     for row in due:
         try:
             async with database.transaction() as tx:
+                await failpoint(f"{database.service}.timers.k1")
                 await expire_one(tx, row["id"], now)
+                await failpoint(f"{database.service}.timers.k3")
+            await failpoint(f"{database.service}.timers.k4")
         except Unavailable:
             raise
         except Exception:

@@ -18,6 +18,7 @@ TARGETS = [
     "bench",
     "install",
     "check",
+    "crash",
     "logs",
     "down",
     "seed",

@@ -670,6 +670,7 @@ _FOLDERS = (
     "requirements",
     "docs",
     "bench",
+    "reports",
     ".ci",
 )
 _BAGS = re.compile(r"(?:^|/)(?:utils?|helpers?|common|misc|service|services|models|managers?)\.py$")
