@@ -108,7 +108,7 @@ async def once(
 
 
 async def _stored(database: Database, who: Principal, tried: Try) -> Response | None:
-    async with database.reading() as tx:
+    async with database.glance() as tx:
         row = await store.answer(tx, principal=who.id, key=tried.key)
     if row is None:
         return None

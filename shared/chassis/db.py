@@ -192,6 +192,9 @@ class Database(ABC):
     @abstractmethod
     def _begin(self, *, write: bool) -> Any: ...
 
+    def _glance(self) -> Any:
+        return self._begin(write=False)
+
     @abstractmethod
     def _hold(self, name: str, again_s: float | None) -> Any: ...
 
@@ -208,6 +211,13 @@ class Database(ABC):
     async def reading(self) -> AsyncIterator[Tx]:
         """One consistent view; writing fails."""
         async with self._begin(write=False) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[Tx]:
+        """For reading by one statement: it sees one state by itself, without the cost of a view
+        that would hold several together."""
+        async with self._glance() as tx:
             yield tx
 
     @asynccontextmanager
@@ -265,13 +275,14 @@ class Database(ABC):
     ) -> T | None:
         """Wait until ``probe`` finds something, at most ``bound_s`` seconds; None if it never did.
 
-        Woken by ``tx.wake(key)`` in any process; looks by itself every 5 to 200 ms in case that a
-        hint of another process got lost. Holds no connection while it waits.
+        Woken by ``tx.wake(key)`` in any process; looks by itself
+        every 25 to 200 ms in case that a hint of another process got lost. Holds no connection
+        while it waits.
         """
         event = asyncio.Event()
         self._waiting.setdefault(key, {})[event] = None
         deadline = clock.monotonic_s() + bound_s
-        pause_s = 0.005
+        pause_s = 0.025
         try:
             while True:
                 try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 
 from chassis.db import (
     HOLD_S,
@@ -116,8 +116,8 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
-        encoder=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-        decoder=json.loads,
+        encoder=lambda value: to_json(value).decode(),
+        decoder=from_json,
     )
 
 
@@ -227,7 +227,7 @@ class PostgresDatabase(Database):
             self._pool = None
 
     @asynccontextmanager
-    async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         pool = self._pool
         if pool is None:
             raise Unavailable("the database is closed")
@@ -236,6 +236,19 @@ class PostgresDatabase(Database):
         except Exception as error:
             raise _named(error) from error
         try:
+            yield connection
+        finally:
+            with suppress(Exception):  # then the pool has thrown it away
+                await pool.release(connection)
+
+    @asynccontextmanager
+    async def _glance(self) -> AsyncIterator[PostgresTx]:
+        async with self._connection() as connection:
+            yield PostgresTx(self, connection)
+
+    @asynccontextmanager
+    async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:
+        async with self._connection() as connection:
             begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
             tx = PostgresTx(self, connection)
             try:
@@ -248,9 +261,6 @@ class PostgresDatabase(Database):
                 await self._commit(connection, tx)
             else:
                 await self._rollback(connection)
-        finally:
-            with suppress(Exception):  # then the pool has thrown it away
-                await pool.release(connection)
 
     async def _commit(self, connection: asyncpg.Connection, tx: PostgresTx) -> None:
         async def commit() -> None:
@@ -280,8 +290,12 @@ class PostgresDatabase(Database):
             connection = await asyncpg.connect(
                 self.url,
                 timeout=5,
-                # A stopped or unreachable process would keep its lock for as long as it likes.
-                server_settings={"idle_session_timeout": str(int(HOLD_S * 1000))},
+                server_settings={
+                    # A stopped or unreachable process would keep its lock as long as it likes.
+                    "idle_session_timeout": str(int(HOLD_S * 1000)),
+                    # What is written here is found out again if a crash of the server loses it.
+                    "synchronous_commit": "off",
+                },
             )
         except Exception as error:
             raise _named(error) from error

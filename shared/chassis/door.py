@@ -3,7 +3,8 @@
 What a handler takes is said by its parameters:
 
 - a name of the path: the text in its place
-- ``Annotated[T, Given(find)]``: whatever ``find(request)`` finds (database, principal, settings)
+- ``Annotated[T, Given(find)]``: whatever ``find(request)`` finds (database, principal, settings);
+  ``Request`` is the request itself
 - a pydantic model (or ``dict``): on GET the query, else the JSON body
 - anything else: a query parameter of its own, checked by its annotation
 
@@ -107,6 +108,8 @@ class _Endpoint:
             given = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Given)]
             if given:
                 self._given.append((name, given[0].find))
+            elif hint is Request:
+                self._given.append((name, lambda request: request))
             elif f"{{{name}}}" in path:
                 self._in_path.append(name)
             elif get_origin(kind) is dict or (_is_model(kind) and body_max):
