@@ -177,6 +177,7 @@ class Relay:
 
     async def run(self) -> None:
         """Until cancelled."""
+        RELAY_HOLDS.labels(self._service).set(0)
         while True:
             try:
                 # Without a broker it is better that another process, which may have one, sends.

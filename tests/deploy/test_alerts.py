@@ -36,7 +36,20 @@ def _metrics() -> dict[str, set[str]]:
 
 
 METRICS = _metrics()
-_WORDS = {"max", "min", "sum", "by", "on", "unless", "rate", "service", "kind", "queue"}
+_WORDS = {
+    "max",
+    "min",
+    "sum",
+    "by",
+    "on",
+    "and",
+    "unless",
+    "rate",
+    "service",
+    "kind",
+    "queue",
+    "invariant",
+}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=NAMES)
