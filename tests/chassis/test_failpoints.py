@@ -83,3 +83,22 @@ def test_killing_is_what_a_point_does_unless_told_otherwise(text: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "")
+
+
+async def test_a_watcher_is_told_every_passage_and_may_break_it() -> None:
+    passed: list[str] = []
+
+    async def watcher(name: str) -> None:
+        passed.append(name)
+        if name == "b":
+            raise failpoints.Broken(name)
+
+    failpoints.watch(watcher)
+    try:
+        await failpoints.failpoint("a")
+        with pytest.raises(failpoints.Broken):
+            await failpoints.failpoint("b")
+    finally:
+        failpoints.watch(None)
+    await failpoints.failpoint("c")
+    assert passed == ["a", "b"]
