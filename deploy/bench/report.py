@@ -34,7 +34,7 @@ class Say:
         if machine["load_before"][0] > BUSY_LOAD:
             self(
                 f"The machine is busy (load {machine['load_before'][0]} before the start):"
-                " rates and latencies will be worse than they could be, CPU per unit is about right"
+                " rates and latencies will be much worse than they could be, CPU per unit somewhat"
             )
 
     def cell(self, row: dict[str, Any]) -> None:
@@ -44,8 +44,8 @@ class Say:
         short = " (ran out of orders)" if row["ran_out"] else ""
         self(
             f"{row['mode']}: {row['work']} x {row['clients']}: {row['per_second']}/s{short},"
-            f" p50 {row['p50_ms']} p99 {row['p99_ms']} ms, {row['cpu_ms_per_unit']} CPU ms"
-            f" per unit, others {row['others_percent']} %{bad}"
+            f" p50 {_ms(row, 'p50_ms')} p99 {_ms(row, 'p99_ms')} ms,"
+            f" {row['cpu_ms_per_unit']} CPU ms per unit, others {row['others_percent']} %{bad}"
         )
         for sample in row["samples"][:2]:
             self(f"  {sample}")
@@ -84,6 +84,11 @@ def write(report: dict[str, Any], console: Console | None = None) -> None:
         out.print(f"TROUBLE {trouble}", markup=False)
 
 
+def _ms(row: dict[str, Any], name: str) -> str:
+    """A latency; there is none where no unit was done within the measured time."""
+    return str(row[name]) if row["good"] else "-"
+
+
 def _yes(met: bool | None) -> str:
     return "" if met is None else "yes" if met else "NO"
 
@@ -101,8 +106,9 @@ def _rates(mode: str, rows: list[dict[str, Any]]) -> Table:
         unit = {"p50": " ms", "per_second": "/s"}.get(row.get("bar", ""), "")
         table.add_row(
             f"{catalog.WORKS[row['work']].title} {row.get('when', '')}".strip(),
-            *(str(row[n]) for n in ("clients", "per_second", "p50_ms", "p95_ms", "p99_ms")),
-            *(str(row[n]) for n in ("max_ms", "errors", "refusals")),
+            *(str(row[n]) for n in ("clients", "per_second")),
+            *(_ms(row, n) for n in ("p50_ms", "p95_ms", "p99_ms", "max_ms")),
+            *(str(row[n]) for n in ("errors", "refusals")),
             f"{row['others_percent']}{' !' if row['others_percent'] > BUSY_PERCENT else ''}",
             *(f"{row[n]:g}{unit}" if n in row else "" for n in ("floor", "goal")),
             _yes(row.get("floor_met")),

@@ -23,6 +23,7 @@ from services.orders.settings import Settings as OrdersSettings
 
 AT_POINTS_MAX = 16
 CHANCE_AT_POINT = 0.07
+DEFECTS_MAX = 2
 TIMED = (3, 6)
 LASTS_S = 14.0
 _PAUSES_S = ((0.6, 0.05, 1.0), (0.85, 1.0, 4.0), (0.96, 4.0, 13.0), (1.0, 31.0, 40.0))
@@ -56,6 +57,8 @@ class Weather:
         self._seen: Counter[str] = Counter()
         self._kill_in = 0
         self._again: Counter[str] = Counter()
+        self._defects: dict[str, bool] = {}
+        self._broken: Counter[str] = Counter()
         self.calm = False
         self.struck: Counter[str] = Counter()
 
@@ -110,10 +113,16 @@ class Weather:
         await asyncio.get_running_loop().create_future()
 
     def _trouble(self, name: str) -> None:
+        """A handler meets a defect, or trouble that passes: for one name always the same, and
+        defects only twice, since a message is rightly given up after four."""
+        defect = self._defects.setdefault(name, self._chance.random() < 0.5)
+        if defect and self._broken[name] == DEFECTS_MAX:
+            return
         self._strike("trouble", name)
-        if ".accept." in name:
+        self._broken[name] += 1
+        if ".accept." in name or ".answer." in name:
             raise Unavailable("trouble on purpose")
-        if ".k" in name and self._chance.random() < 0.5:
+        if ".k" in name and not defect:
             raise Transient("trouble on purpose")
         raise Broken(name)
 

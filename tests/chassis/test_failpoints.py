@@ -101,3 +101,22 @@ async def test_a_file_arms_at_the_start_and_again_when_told(tmp_path: Path) -> N
     os.kill(os.getpid(), signal.SIGUSR1)
     await eventually(lambda: not failpoints._armed)
     asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+
+
+async def test_a_watcher_is_told_every_passage_and_may_break_it() -> None:
+    passed: list[str] = []
+
+    async def watcher(name: str) -> None:
+        passed.append(name)
+        if name == "b":
+            raise failpoints.Broken(name)
+
+    failpoints.watch(watcher)
+    try:
+        await failpoints.failpoint("a")
+        with pytest.raises(failpoints.Broken):
+            await failpoints.failpoint("b")
+    finally:
+        failpoints.watch(None)
+    await failpoints.failpoint("c")
+    assert passed == ["a", "b"]

@@ -28,6 +28,7 @@ class History:
     """Writes the file; one line per event, flushed, so that it survives its writer."""
 
     def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         self.file = file
         self._out: IO[str] = file.open("a", buffering=1)
 

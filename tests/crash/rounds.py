@@ -22,9 +22,10 @@ PAUSE_S = (0.0, 0.6)
 # Engines take seconds to come back; between two there must be time to work.
 ENGINE_PAUSE_S = (0.2, 1.5)
 # A shop's books are read whole after each round: fresh ones keep that quick.
-ERRANDS_OF_A_SHOP = 1500
-# How many errands of the provider that is short must be left for a round to begin.
-SPARE_LINES = 400
+ORDERS_LEAST, ORDERS_MOST = 600, 1500
+# How many lines of each provider must be left for a round to begin.
+SPARE_LINES = 800
+SAGAS_A_ROUND_MOST = 500
 _POSTGRES, _BROKER = "postgres", "rabbit"
 
 
@@ -101,7 +102,7 @@ class Load:
 
     async def done(self, errands: int) -> None:
         """Until so many errands are begun."""
-        while len(self.errands) < errands:
+        while len(self.errands) < errands and not all(task.done() for task in self._tasks):
             self.look()
             await asyncio.sleep(0.05)
 
@@ -119,7 +120,7 @@ class Load:
     async def _client(self) -> None:
         names = list(KINDS)
         weights = [KINDS[name].weight for name in names]
-        while not self._enough.is_set():
+        while not self._enough.is_set() and self._shop.lines_left() > len(self._tasks):
             errand = self._shop.errand(self._chance.choices(names, weights)[0])
             self.errands.append(errand)
             await self._shop.run(errand)
@@ -151,13 +152,14 @@ async def run(
         return any(count > 0 for count in left().values()) or rounds.sagas < sagas
 
     while to_do():
-        async with open_shop(orders=ERRANDS_OF_A_SHOP) as shop:
+        many = sagas - rounds.sagas > ORDERS_LEAST
+        async with open_shop(orders=ORDERS_MOST if many else ORDERS_LEAST) as shop:
             while to_do() and shop.lines_left() > SPARE_LINES:
                 victims = _victims(left(), chance, kills_a_round)
                 more = max(sagas - rounds.sagas, 0) // max(_rounds_left(left(), kills_a_round), 1)
                 this = Round(len(rounds.rounds) + 1)
                 rounds.rounds.append(this)
-                await _play(shop, this, rounds, victims, min(more, SPARE_LINES), chance)
+                await _play(shop, this, rounds, victims, min(more, SAGAS_A_ROUND_MOST), chance)
                 tell(
                     f"round {this.number}: {sum(this.kills.values())} kills, {this.sagas} sagas,"
                     f" {this.calls} calls in {this.tries} tries, at rest after {this.rest_s:.1f} s:"

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chassis import audit
 from chassis.db import connect
-from chassis.testing import eventually
+from chassis.testing import DatabaseUrl, eventually
+from deploy.assembly import PROCESSES
+from deploy.demo_seed import seed
 from deploy.embedded import Embedded, running
 from deploy.gateway_client import Gateway, GatewayRefused
 from deploy.secrets_file import load
 from gateway import repairs
 from gateway.drift import Reconciler
 from gateway.settings import GatewaySettings
-from tests.deploy.system import TOKEN, reclamo, serving
+from tests.deploy.system import PASSWORD, TOKEN, reclamo, serving
 from tests.deploy.test_verify import DRIFTS, _plant, _work
 
 Row = dict[str, Any]
@@ -212,6 +215,35 @@ async def test_a_dismissed_finding_stays_so_until_it_is_gone(seeded: GatewaySett
         await system.tables("inventory", _ONE_LESS)
         await system.look()
         assert await system.open("dismissed") == []
+
+
+async def test_the_same_search_and_repair_on_postgresql(
+    postgres_url_factory: DatabaseUrl, tmp_path: Path
+) -> None:
+    settings = GatewaySettings(
+        data_dir=tmp_path,
+        databases={name: await postgres_url_factory(name) for name in PROCESSES},
+        admin_token=TOKEN,
+    )
+    async with at_work(settings) as system:
+        await seed(system.gateway, password=PASSWORD)
+        assert await system.look() == []
+        claim_id = await _kill_a_claim(system)
+        await system.tables("inventory", _ONE_MORE)
+        found = {row["invariant"]: row for row in await system.look()}
+        assert {"I4", "I13", "I17"} <= found.keys()
+        await system.reconciler.changed()
+        await system.reconciler.changed()
+        await system.reconciler.again()
+        await system.gateway.post(f"/admin/findings/{found['I13']['id']}/repair", {})
+        await system.gateway.post(f"/admin/findings/{found['I17']['id']}/dismiss", {"note": "ok"})
+        await eventually(lambda: _nothing_held(system, claim_id))
+        assert not {"I17"} & {row["invariant"] for row in await system.look()}
+        assert found["I13"]["id"] in {row["id"] for row in await system.open("repaired")}
+        trail = await system.gateway.get(
+            "/admin/audit?actor=admin_user&action=finding.&since=2020-01-01"
+        )
+        assert trail["count"] == 2
 
 
 # ---- the job -----------------------------------------------------------------------------------
