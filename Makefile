@@ -2,7 +2,7 @@
 # Needs a Python from 3.11 on, or uv; the environment is built in .venv from hashed locks.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test up local install install-dev check logs down seed clean lock
+.PHONY: help run test up local bench crash install install-dev check logs down seed clean lock
 
 RECLAMO := .venv/bin/reclamo
 PYTHON := .venv/bin/python
@@ -15,7 +15,7 @@ RUN_OPTIONS = $(call given,HOST,--host) $(call given,PORT,--port) $(call given,D
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  run and local take HOST= PORT= DATA=, run SEED=none too; test takes ARGS='-k refund'"
+	@echo "  run and local take HOST= PORT= DATA=, run SEED=none too; test and bench take ARGS='...'"
 
 run: install ## start everything in one process, with demo data
 	@exec $(RECLAMO) up --embedded --seed $(if $(SEED),$(SEED),demo) $(RUN_OPTIONS)
@@ -31,6 +31,9 @@ check: install-dev ## format, lint, types, imports, house laws, contracts, pure 
 	.venv/bin/lint-imports --no-logo
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/house tests/contracts $(PURE_TESTS)
+
+crash: install-dev ## kill everything everywhere and audit (CRASH=full takes hours)
+	@$(PYTHON) -m tests.crash $(if $(CRASH),$(CRASH),quick) $(ARGS)
 
 up: install .env ## start every service in its own container
 	$(COMPOSE) up --build --detach --wait
@@ -48,6 +51,9 @@ down: ## stop the containers; their data stays
 
 local: install ## start every service as its own process, with private PostgreSQL and RabbitMQ
 	@exec $(RECLAMO) local $(RUN_OPTIONS)
+
+bench: install ## measure speed, cost and memory of both modes (FULL=1: with history and soak)
+	@$(RECLAMO) bench $(if $(FULL),--history 100000 --soak-minutes 30) $(ARGS)
 
 seed: install ## load the demo data into a running system
 	@$(RECLAMO) seed demo

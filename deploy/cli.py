@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -73,6 +74,7 @@ def local(
     port: Port = 8000,
     data_dir: Annotated[Path, typer.Option(help="where the data lies")] = Path(".data/local"),
     seed: Annotated[Literal["demo", "none"], typer.Option(help="fill an empty system")] = "demo",
+    replicas: Annotated[int, typer.Option(help="processes of each service", min=1, max=8)] = 1,
 ) -> None:
     """Start every service as its own process, with a private PostgreSQL and RabbitMQ."""
     from deploy import ports, run_local
@@ -80,8 +82,9 @@ def local(
     chosen = ports.choose(host, port)
     if chosen != port:
         words.print(f"Port {port} is taken, using {chosen}.")
+    folder = data_dir.absolute()
     raise typer.Exit(
-        _run(run_local.run(host=host, port=chosen, data_dir=data_dir.absolute(), seed=seed))
+        _run(run_local.run(host=host, port=chosen, data_dir=folder, seed=seed, replicas=replicas))
     )
 
 
@@ -221,6 +224,94 @@ def verify(
             sys.stdout.write(f"{finding.invariant}  {finding.id}  {finding.message}\n")
         words.print(report.summary)
     raise typer.Exit(1 if report.findings else 0)
+
+
+@app.command()
+def bench(
+    mode: Annotated[Literal["embedded", "distributed", "both"], typer.Option()] = "both",
+    clients: Annotated[str, typer.Option(help="how many at once, e.g. 8 or 1,8,32")] = "1,8,32",
+    seconds: Annotated[float, typer.Option(help="measured time per cell", min=0.1)] = 10.0,
+    warmup: Annotated[float, typer.Option(help="seconds before it", min=0.0)] = 2.0,
+    only: Annotated[
+        str,
+        typer.Option(help="of refund,refund-return,replace,return,order,orders,ceilings,idle"),
+    ] = "",
+    history: Annotated[int, typer.Option(help="again with so many more orders", min=0)] = 0,
+    idle_seconds: Annotated[float, typer.Option(help="how long to look", min=1.0)] = 60.0,
+    soak_minutes: Annotated[float, typer.Option(help="of steady load: memory", min=0.0)] = 0.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="by py-spy, beside the report")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="the report")] = Path("reports/bench.json"),
+    as_json: Json = False,
+) -> None:
+    """Measure systems of its own under load; exit code 1 on an error or a refusal, not on speed."""
+    from deploy.bench import report as reports
+    from deploy.bench import run as benches
+    from deploy.bench.catalog import BenchFailed
+
+    try:
+        request = benches.request(
+            mode=mode,
+            clients=clients,
+            only=only,
+            seconds=seconds,
+            warmup_s=warmup,
+            history=history,
+            idle_s=idle_seconds,
+            soak_minutes=soak_minutes,
+            profile_dir=output.parent / "profile" if profile else None,
+        )
+        found = _run(benches.run(request, reports.Say(shown=True)))
+    except BenchFailed as error:
+        raise Failed(str(error)) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(130) from None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(found, indent=1) + "\n")
+    if as_json:
+        _put(found)
+    else:
+        reports.write(found)
+    words.print(f"The report is in {output}.")
+    raise typer.Exit(1 if found["troubles"] else 0)
+
+
+@app.command()
+def sim(
+    seed: Annotated[int, typer.Option(help="what everything follows from")] = 1,
+    seeds: Annotated[int, typer.Option(help="how many, from that one on", min=1)] = 1,
+    as_json: Json = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="print what happened, line by line")
+    ] = False,
+) -> None:
+    """Let the whole system run in an invented world full of accidents, and audit it at the end.
+
+    The same seed gives the same course of events. Exit code 1 if something was lost or doubled.
+    """
+    from deploy.progress import bar
+    from deploy.simulation.report import simulate
+    from deploy.simulation.run import Outcome
+
+    # The accidents are on purpose: what the services say of them is not news.
+    configure_logs("CRITICAL")
+    with bar("seeds", seeds, shown=seeds > 1 and not as_json) as advance:
+
+        def each(outcome: Outcome) -> None:
+            advance(1)
+            if trace:
+                sys.stdout.write("\n".join([*outcome.lines, ""]))
+            for wrong in outcome.wrong:
+                words.print(f"seed {outcome.seed}: {wrong}", style="red", markup=False)
+            if outcome.wrong:
+                words.print(f"see it again: reclamo sim --seed {outcome.seed} --trace")
+
+        figures = simulate(range(seed, seed + seeds), each)
+    if as_json:
+        _put(figures.to_json())
+    words.print(figures.summary, markup=False)
+    raise typer.Exit(1 if figures.failed else 0)
 
 
 @app.command()

@@ -47,7 +47,8 @@ def local(system: Local, secrets: Secrets, *, seconds: float) -> None:
     words.print(f"  rabbitmq       {system.rabbit.url}")
     words.print(f"  API token      {secrets.admin_token}")
     _try(system.url, secrets)
-    words.print("\n  Every service is its own process; one Ctrl-C stops all.\n")
+    each = "its own process" if system.replicas == 1 else f"{system.replicas} processes"
+    words.print(f"\n  Every service is {each}; one Ctrl-C stops all.\n")
 
 
 def _addresses(url: str) -> None:

@@ -1,4 +1,4 @@
-"""The distributed mode without containers: a process per service, private engines.
+"""The distributed mode without containers: a process per service or several, private engines.
 
 One supervisor starts everything, starts a process again that ended, and ends everything with one
 Ctrl-C. Engines keep fsync on.
@@ -55,6 +55,7 @@ class Process:
     """One service as an operating-system process."""
 
     name: str
+    service: str
     command: list[str]
     environment: dict[str, str]
     url: str
@@ -97,13 +98,18 @@ class Process:
 
 @dataclass
 class Local:
-    """A distributed installation on this machine. ``extra`` settings go to every process."""
+    """A distributed installation on this machine: ``replicas`` processes of each service.
+
+    The first is named like its service, the next are ``orders.2`` and so on. ``extra`` settings go
+    to every process.
+    """
 
     data_dir: Path
     secrets: Secrets
     host: str = "127.0.0.1"
     port: int = 8000
     fsync: bool = True
+    replicas: int = 1
     extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,8 +120,12 @@ class Local:
 
     @property
     def url(self) -> str:
-        """The gateway."""
+        """The gateway, the first if there are several."""
         return f"http://{self.host}:{self.port}"
+
+    def urls(self, service: str) -> list[str]:
+        """Where the replicas of a service answer."""
+        return [each.url for each in self.processes.values() if each.service == service]
 
     async def start(self) -> None:
         """Engines, databases, schemas, topology, processes; returns when the gateway is ready.
@@ -189,7 +199,7 @@ class Local:
             settings["RECLAMO_SECRET_KEY"] = self.secrets.secret_key
             settings["RECLAMO_ADMIN_TOKEN"] = self.secrets.admin_token
             settings |= {
-                f"RECLAMO_{service.upper()}_URL": self.processes[service].url
+                f"RECLAMO_{service.upper()}_URL": ",".join(self.urls(service))
                 for service in SERVICES
             }
         return settings
@@ -208,17 +218,22 @@ class Local:
         self._lock = lock
 
     def _plan_processes(self) -> None:
-        for name in PROCESSES:
-            port = self.port if name == "gateway" else free_port()
-            module = "gateway.app" if name == "gateway" else f"services.{name}.app"
-            host = self.host if name == "gateway" else "127.0.0.1"
-            self.processes[name] = Process(
-                name=name,
-                command=[sys.executable, "-m", module, "--host", host, "--port", str(port)],
-                environment=dict(os.environ) | self.environment(name),
-                url=f"http://127.0.0.1:{port}",
-                log_file=self.data_dir / f"{name}.log",
-            )
+        for service in PROCESSES:
+            for number in range(1, self.replicas + 1):
+                self._plan(service, service if number == 1 else f"{service}.{number}")
+
+    def _plan(self, service: str, name: str) -> None:
+        port = self.port if name == "gateway" else free_port()
+        module = "gateway.app" if service == "gateway" else f"services.{service}.app"
+        host = self.host if service == "gateway" else "127.0.0.1"
+        self.processes[name] = Process(
+            name=name,
+            service=service,
+            command=[sys.executable, "-m", module, "--host", host, "--port", str(port)],
+            environment=dict(os.environ) | self.environment(service),
+            url=f"http://127.0.0.1:{port}",
+            log_file=self.data_dir / f"{name}.log",
+        )
 
     async def _make_database(self, name: str) -> None:
         connection = await asyncpg.connect(self.postgres.url)

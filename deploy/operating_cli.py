@@ -31,7 +31,7 @@ from deploy.terminal import (
 
 if TYPE_CHECKING:  # an image that holds one service has no use for these, nor what they import
     from deploy.gateway_client import Gateway
-    from deploy.operating_sources import Source
+    from deploy.operating_gateway import Source
 
 T = TypeVar("T")
 dlq = typer.Typer(help="Messages that could not be handled.", no_args_is_help=True)
@@ -283,15 +283,18 @@ def saga_compensate(ids: Ids, why: Why, url: Url = DEFAULT_URL, token: Token = N
 
 
 def _read(url: str, token: str | None, work: Callable[[Source], Coroutine[Any, Any, T]]) -> T:
-    from deploy import operating_sources as sources
+    from deploy import operating_gateway
 
     async def at_the_gateway() -> T:
-        async with sources.at_gateway(url, the_token(token)) as source:
+        async with operating_gateway.at_gateway(url, the_token(token)) as source:
             return await work(source)
 
     async def in_the_databases() -> T:
-        async with sources.in_databases() as source:
-            return await work(source)
+        # Here and not above: it loads every service.
+        from deploy import operating_databases
+
+        async with operating_databases.in_databases() as found:
+            return await work(found)
 
     return at_gateway(url, at_the_gateway, otherwise=in_the_databases)
 
@@ -314,7 +317,7 @@ def _each(
 ) -> None:
     """Do the same to each; one that is refused does not keep the others from it."""
     from deploy.gateway_client import Gateway, GatewayRefused
-    from deploy.operating_sources import PATIENCE_S
+    from deploy.operating_gateway import PATIENCE_S
 
     async def work() -> bool:
         well = True

@@ -18,10 +18,10 @@ from deploy.secrets_file import Secrets, load
 from gateway.settings import GatewaySettings
 
 
-async def run(*, host: str, port: int, data_dir: Path, seed: str) -> int:
+async def run(*, host: str, port: int, data_dir: Path, seed: str, replicas: int) -> int:
     """Serve until told to stop; the exit code. Told twice, it does not wait for anybody."""
     secrets = load(GatewaySettings().model_copy(update={"data_dir": data_dir}))
-    system = Local(data_dir, secrets, host=host, port=port)
+    system = Local(data_dir, secrets, host=host, port=port, replicas=replicas)
     stop = asyncio.Event()
 
     def told() -> None:

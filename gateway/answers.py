@@ -14,6 +14,7 @@ from chassis import clock
 from chassis.auth import Principal
 from chassis.db import Database
 from chassis.errors import Invalid, KeyReused, Refusal, Unavailable
+from chassis.failpoints import failpoint
 from chassis.http import json_response
 from chassis.values import new_id
 from gateway import errors, store
@@ -107,7 +108,7 @@ async def once(
 
 
 async def _stored(database: Database, who: Principal, tried: Try) -> Response | None:
-    async with database.reading() as tx:
+    async with database.glance() as tx:
         row = await store.answer(tx, principal=who.id, key=tried.key)
     if row is None:
         return None
@@ -134,6 +135,8 @@ async def _keep(
         }
         async with database.transaction() as tx:
             first = await store.keep_answer(tx, row=row)
+            await failpoint("gateway.answer.k3")
+        await failpoint("gateway.answer.k4")
         if not first:
             stored = await _stored(database, who, tried)
             if stored is not None:

@@ -15,8 +15,9 @@ from starlette.types import ASGIApp
 
 from chassis import audit_chain, auth, failpoints, gauges, migrations, serve
 from chassis.db import Database, connect
+from chassis.door import BODY_MAX_BYTES
 from chassis.errors import Unavailable
-from chassis.http import BODY_MAX_BYTES, Edge, json_response
+from chassis.http import Edge, json_response
 from chassis.loops import Loop
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
@@ -193,6 +194,8 @@ def _secret(settings: GatewaySettings) -> str:
 async def run(settings: GatewaySettings, *, host: str, port: int) -> None:
     """Serve as a process of its own until told to stop."""
     failpoints.arm(settings.failpoint)
+    if settings.failpoint_file:
+        failpoints.arm_from(settings.failpoint_file)
     gateway = build(
         settings,
         connect(settings.database_url("gateway")),

@@ -7,6 +7,7 @@ calling its ASGI application in this process (embedded mode): the same request, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from pydantic_core import from_json, to_json
 from starlette.types import ASGIApp, Message
 from yarl import URL
 
-from chassis import context
+from chassis import clock, context
 from chassis.auth import Issuer, Principal
 from chassis.errors import Refusal, Unavailable, refusal
 
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 READ_TIMEOUT_S = 10.0
 WAITING_MARGIN_S = 2.0
+CONNECT_S = 2.0
+AVOID_S = 5.0
 
 
 class TimedOut(Unavailable):
@@ -62,28 +65,58 @@ class Transport(Protocol):
         """Give connections back."""
 
 
-class HttpTransport:
-    """Over the network."""
+@dataclass
+class _Replica:
+    """One address of a service, and what is known of it."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+    url: str
+    in_flight: int = 0
+    avoid_until: float = 0.0
+    turn: int = 0
+
+    def rank(self, now: float) -> tuple[bool, int, int]:
+        """The least is asked first: not in doubt, least busy, longest not asked."""
+        return (self.avoid_until > now, self.in_flight, self.turn)
+
+
+class HttpTransport:
+    """Over the network. ``urls``: one for each replica of the service, separated by commas.
+
+    A name with several addresses (replicas in containers) is one URL: connections go to all of
+    them. A change is sent once: only a replica that cannot be connected to is passed over.
+    """
+
+    def __init__(self, urls: str) -> None:
+        self._replicas = [_Replica(url.strip().rstrip("/")) for url in urls.split(",")]
+        self._turns = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None
     ) -> Reply:
         """One request; connections are kept and reused."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=20),
-                auto_decompress=False,
-                # A service sets no cookies; whatever did would leak from one caller to the next.
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+        now = clock.monotonic_s()
+        for replica in sorted(self._replicas, key=lambda replica: replica.rank(now)):
+            try:
+                return await self._ask(replica, method, path, headers, body)
+            except (aiohttp.ClientError, OSError) as error:
+                trouble = error
+                never_sent = isinstance(
+                    error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
+                )
+                if not never_sent and method != "GET":
+                    break
+        raise Unavailable(f"a service cannot be reached ({type(trouble).__name__})") from trouble
+
+    async def _ask(
+        self, replica: _Replica, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> Reply:
+        replica.in_flight += 1
+        replica.turn = next(self._turns)
         try:
-            async with self._session.request(
+            async with self._opened().request(
                 method,
-                URL(self._url + path, encoded=True),
+                URL(replica.url + path, encoded=True),
                 headers=headers,
                 data=body,
                 allow_redirects=False,
@@ -93,8 +126,24 @@ class HttpTransport:
                     {name.lower(): value for name, value in answer.headers.items()},
                     await answer.read(),
                 )
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"a service cannot be reached ({type(error).__name__})") from error
+        except BaseException:
+            # Dead, or so slow that the caller has given up: the others first for a while.
+            replica.avoid_until = clock.monotonic_s() + AVOID_S
+            raise
+        finally:
+            replica.in_flight -= 1
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=20),
+                # Callers bound the whole; an address that swallows packets is passed over.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+                auto_decompress=False,
+                # A service sets no cookies; whatever did would leak from one caller to the next.
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
 
     async def close(self) -> None:
         """Close the session."""

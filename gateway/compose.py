@@ -59,21 +59,33 @@ async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
 
     Raises the owner's NotFound; for a customer a foreign order is not found.
     """
-    reading = parts.orders.get(f"/orders/{segment(order_id)}", who=who)
-    if who.is_customer:
-        found: Json = (await reading)["order"]
-        claims: list[Json] = []
-        of_returns = await parts.returns.get(f"/orders/{segment(order_id)}/returns", who=who)
-        returns = of_returns["returns"]
-    else:
-        answer, of_claims, of_returns = await asyncio.gather(
-            reading,
-            parts.claims.get(f"/orders/{segment(order_id)}/claims", who=who),
-            parts.returns.get(f"/orders/{segment(order_id)}/returns", who=who),
-        )
-        found, claims, returns = answer["order"], of_claims["claims"], of_returns["returns"]
-    await _join(parts, who, [found], claims, returns)
+    answer = await parts.orders.get(f"/orders/{segment(order_id)}", who=who)
+    found: Json = answer["order"]
+    # Orders holds the remedies: where it has none there is nothing to ask claims and returns for.
+    kinds = found.pop("remedy_kinds")
+    (claims, returns), variants = await asyncio.gather(
+        _claims_and_returns(parts, who, order_id, kinds), _variants(parts, who, found["items"])
+    )
+    extra = [line for claim in claims for line in claim["additional_items"]]
+    unknown = [line for line in extra if line["variant_id"] not in variants]
+    variants |= await _variants(parts, who, unknown)
+    await _join(parts, who, [found], claims, returns, variants)
     return found
+
+
+async def _claims_and_returns(
+    parts: Gate, who: Principal, order_id: str, kinds: list[str]
+) -> tuple[list[Json], list[Json]]:
+    """What came of an order. A customer sees returns, not claims."""
+    claims: list[Json] = []
+    if "claim" in kinds and not who.is_customer:
+        of_claims = await parts.claims.get(f"/orders/{segment(order_id)}/claims", who=who)
+        claims = of_claims["claims"]
+    goods_come_back = any(claim["return_id"] for claim in claims) or who.is_customer
+    if not kinds or (kinds == ["claim"] and not goods_come_back):
+        return claims, []
+    of_returns = await parts.returns.get(f"/orders/{segment(order_id)}/returns", who=who)
+    return claims, of_returns["returns"]
 
 
 async def orders(parts: Gate, *, who: Principal, found: list[Json], wanted: Asked) -> None:
@@ -88,15 +100,22 @@ async def orders(parts: Gate, *, who: Principal, found: list[Json], wanted: Aske
         parts.claims.get("/claims", who=who, params=params),
         parts.returns.get("/returns", who=who, params=params),
     )
-    await _join(parts, who, found, claims["claims"], returns["returns"])
+    extra = [line for claim in claims["claims"] for line in claim["additional_items"]]
+    lines = [line for each in found for line in each["items"]]
+    variants = await _variants(parts, who, [*lines, *extra])
+    await _join(parts, who, found, claims["claims"], returns["returns"], variants)
 
 
 async def _join(
-    parts: Gate, who: Principal, found: list[Json], claims: list[Json], returns: list[Json]
+    parts: Gate,
+    who: Principal,
+    found: list[Json],
+    claims: list[Json],
+    returns: list[Json],
+    variants: Mapping[str, Json],
 ) -> None:
     lines = [line for each in found for line in each["items"]]
     extra = [line for claim in claims for line in claim["additional_items"]]
-    variants = await _variants(parts, who, [*lines, *extra])
     for line in (*lines, *extra):
         line["variant"] = variants.get(line["variant_id"])
     await _name_options(
@@ -122,6 +141,8 @@ async def _variants(parts: Gate, who: Principal, lines: Iterable[Json]) -> dict[
     """The variants of lines. An order can be read without them: they come as null if inventory
     is away, and what it costs to wait for that is bounded."""
     wanted = sorted({line["variant_id"] for line in lines if line["variant_id"]})
+    if not wanted:
+        return {}
     pieces = [wanted[at : at + VARIANTS_AT_ONCE] for at in range(0, len(wanted), VARIANTS_AT_ONCE)]
     try:
         pages = await asyncio.gather(
@@ -129,7 +150,8 @@ async def _variants(parts: Gate, who: Principal, lines: Iterable[Json]) -> dict[
                 parts.inventory.get(
                     "/variants",
                     who=who,
-                    params={"id": piece, "limit": len(piece)},
+                    # One more than there can be: then the page need not be counted.
+                    params={"id": piece, "limit": len(piece) + 1},
                     timeout_s=VARIANTS_TIMEOUT_S,
                 )
                 for piece in pieces
@@ -206,7 +228,7 @@ def _names(fields: str | None, defaults: Sequence[str]) -> list[str]:
 def view(whole: Json, *, wanted: Asked) -> Json:
     """What a GET shows of an order: the asked fields and relations, always id and the totals."""
     shown = {name: whole[name] for name in wanted.fields if name in whole}
-    for name in wanted.relations:
+    for name in sorted(wanted.relations):
         if name == "returnable_items":
             shown[name] = [_without(line, _OWN_LINE) for line in _returnable(whole)]
         elif name in RELATIONS:

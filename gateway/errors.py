@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis.auth import Unauthorized
 from chassis.db import DuplicateRow, Transient
 from chassis.errors import Refusal, Unavailable
-from chassis.http import UnreadableJson, json_response
+from chassis.http import json_response
+from chassis.strict_json import UnreadableJson
 from gateway.clients import TimedOut
 from gateway.gate import TooManyRequests
 from gateway.identity import TooManyTries

@@ -18,6 +18,7 @@ class GatewaySettings(Settings):
     demo_password: SecretStr | None = Field(
         None, description="the password of the demo logins (embedded mode)"
     )
+    # Several replicas: a name with several addresses, or several URLs separated by commas.
     orders_url: str = Field("http://127.0.0.1:8081", description="where orders answers")
     claims_url: str = Field("http://127.0.0.1:8082", description="where claims answers")
     returns_url: str = Field("http://127.0.0.1:8083", description="where returns answers")

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis.errors import Invalid
-from chassis.http import parse_json
+from chassis.strict_json import parse_json
 
 PAIRS_MAX = 500
 DEPTH_MAX = 3

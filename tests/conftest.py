@@ -23,7 +23,11 @@ _ORDER = (
     "inventory",
     "gateway",
     "deploy",
+    "simulation",
+    "planted",
     "journeys",
+    "crash",
+    "planted",
 )
 
 

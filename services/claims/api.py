@@ -5,27 +5,29 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request, Response
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chassis import auth, clock, http
-from chassis.auth import Who
+from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from chassis.values import new_id
 from services.claims import operations, queries, schemas
 from services.claims.domain import ClaimNotFound
 
-router = http.router()
+router = Router()
 STAFF = ("admin", "agent", "finance", "ops", "warehouse")
 _may_read = auth.require(*STAFF)
 _may_write = auth.require("admin", "agent", "finance")
 
 
-async def _bound_s(request: Request) -> float:
+def _bound_s(request: Request) -> float:
     bound: float = request.app.state.wait_bound_s
     return bound
 
 
-Bound = Annotated[float, Depends(_bound_s)]
+Bound = Annotated[float, Given(_bound_s)]
 
 
 @router.post("/claims")
@@ -85,9 +87,9 @@ async def cancel_claim(
 async def list_claims(
     db: Db,
     who: Who,
-    limit: Annotated[int, Query(ge=0, le=1000)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
-    order_id: Annotated[list[str] | None, Query(max_length=1000)] = None,
+    limit: Annotated[int, Field(ge=0, le=1000)] = 50,
+    offset: Annotated[int, Field(ge=0)] = 0,
+    order_id: Annotated[list[str] | None, Field(max_length=1000)] = None,
     type: str | None = None,
     status: str | None = None,
     payment_status: str | None = None,

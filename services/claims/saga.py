@@ -7,7 +7,8 @@ refund (pivot)   ExecuteClaimRefund   -                    ClaimRefundSucceeded 
 return           OpenClaimReturn      -                    ClaimReturnOpened
 
 Where orders is the only one that can refuse, the hold carries "go on with the refund": the
-refund's answer then comes from the hold's command, one round trip for a plain refund claim.
+refund's answer then comes from the hold's command, one round trip for a plain refund claim; with
+the hold's own reply if no payment provider has to be asked.
 """
 
 from __future__ import annotations
@@ -175,6 +176,7 @@ CREATION = SagaTable(
                 else ExecuteClaimRefund(claim_id=facts["claim_id"], order_id=facts["order_id"])
             ),
             asked_by="hold",
+            brought=lambda hold: hold.refund.model_dump() if hold.refund else None,
             done=ClaimRefundSucceeded,
             refused=ClaimRefundDeclined,
             pivot=True,

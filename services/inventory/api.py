@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from pydantic import Field
+from starlette.responses import Response
 
-from chassis import clock, http
-from chassis.auth import Principal, Who, require
+from chassis import clock
+from chassis.auth import Principal, require
 from chassis.db import Database
+from chassis.door import Router, Who
 from chassis.errors import Forbidden
 from chassis.http import Attempt, Db, Tries, json_response
 from services.inventory import operations, queries, schemas
@@ -20,7 +22,7 @@ from services.inventory import operations, queries, schemas
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
 EXPORT_ROWS_MAX = 5000
 
-router = http.router()
+router = Router()
 stock_keepers = require("warehouse", "admin")
 administrators = require("admin")
 
@@ -52,7 +54,7 @@ async def _location_answer(db: Database, location_id: str) -> Response:
 
 
 @router.get("/variants")
-async def variants(filters: Annotated[schemas.VariantFilters, Query()], db: Db) -> Response:
+async def variants(filters: schemas.VariantFilters, db: Db) -> Response:
     """Variants in Medusa's shape, by ``ids`` or by text."""
     async with db.reading() as tx:
         return json_response(await queries.variants_page(tx, filters=filters))
@@ -71,9 +73,7 @@ async def variant_inventory(variant_id: str, db: Db, who: Who) -> Response:
 
 
 @router.get("/inventory-items")
-async def inventory_items(
-    filters: Annotated[schemas.InventoryItemFilters, Query()], db: Db, who: Who
-) -> Response:
+async def inventory_items(filters: schemas.InventoryItemFilters, db: Db, who: Who) -> Response:
     """A page of items with totals, levels and variants."""
     _staff(who)
     async with db.reading() as tx:
@@ -130,7 +130,7 @@ async def delete_inventory_item(item_id: str, db: Db, who: Who) -> Response:
 
 @router.get("/inventory-items/{item_id}/location-levels")
 async def location_levels(
-    item_id: str, db: Db, who: Who, location_id: Annotated[list[str] | None, Query()] = None
+    item_id: str, db: Db, who: Who, location_id: list[str] | None = None
 ) -> Response:
     """The levels of an item, at all or some locations."""
     _staff(who)
@@ -190,9 +190,7 @@ async def delete_location_level(item_id: str, location_id: str, db: Db, who: Who
 
 
 @router.get("/stock-locations")
-async def stock_locations(
-    filters: Annotated[schemas.StockLocationFilters, Query()], db: Db, who: Who
-) -> Response:
+async def stock_locations(filters: schemas.StockLocationFilters, db: Db, who: Who) -> Response:
     """A page of locations."""
     _staff(who)
     async with db.reading() as tx:
@@ -253,9 +251,7 @@ async def delete_stock_location(location_id: str, db: Db, who: Who) -> Response:
 
 
 @router.get("/reservations")
-async def reservations(
-    filters: Annotated[schemas.ReservationFilters, Query()], db: Db, who: Who
-) -> Response:
+async def reservations(filters: schemas.ReservationFilters, db: Db, who: Who) -> Response:
     """A page of what is reserved."""
     _staff(who)
     async with db.reading() as tx:
@@ -290,7 +286,7 @@ async def export(
     db: Db,
     who: Who,
     cursor: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=EXPORT_ROWS_MAX)] = EXPORT_ROWS_MAX,
+    limit: Annotated[int, Field(ge=1, le=EXPORT_ROWS_MAX)] = EXPORT_ROWS_MAX,
 ) -> Response:
     """A piece of the document that an import reads; ``next`` is the cursor of the following."""
     administrators(who)

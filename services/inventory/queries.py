@@ -76,7 +76,6 @@ async def _page(
     if field not in columns:
         raise Invalid("order_unknown", f"Order field {field} does not exist")
     way = "DESC" if paging.order.startswith("-") else "ASC"
-    count = await tx.fetch_value(f"SELECT COUNT(*) FROM {table} WHERE {where.sql}", **where.params)
     rows = await tx.fetch(
         f"SELECT * FROM {table} WHERE {where.sql} ORDER BY {field} {way}, id {way}"
         " LIMIT :limit OFFSET :offset",
@@ -84,6 +83,11 @@ async def _page(
         limit=paging.limit,
         offset=paging.offset,
     )
+    count = len(rows)
+    if paging.offset or count >= paging.limit:
+        count = await tx.fetch_value(
+            f"SELECT COUNT(*) FROM {table} WHERE {where.sql}", **where.params
+        )
     return rows, {"count": count, "offset": paging.offset, "limit": paging.limit}
 
 

@@ -9,37 +9,40 @@ from collections.abc import Collection
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Query, Request, Response
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chassis import auth, clock, http
-from chassis.auth import Principal, Who
+from chassis.auth import Principal
+from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from services.orders import operations, queries, schemas
 
 # A batch of the importer is one transaction: large enough to be quick, small enough to be short.
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
 
-router = http.router()
+router = Router()
 _may_load = auth.require("admin")
 _may_refund = auth.require("admin", "agent", "finance")
 _staff = auth.require("admin", "agent", "finance", "ops", "warehouse")
 
-Limit = Annotated[int, Query(ge=0, le=1000)]
-Offset = Annotated[int, Query(ge=0, le=2**31)]
+Limit = Annotated[int, Field(ge=0, le=1000)]
+Offset = Annotated[int, Field(ge=0, le=2**31)]
 
 
-async def _bound_s(request: Request) -> float:
+def _bound_s(request: Request) -> float:
     bound: float = request.app.state.wait_bound_s
     return bound
 
 
-async def _providers(request: Request) -> Collection[str]:
+def _providers(request: Request) -> Collection[str]:
     providers: Collection[str] = request.app.state.providers
     return providers
 
 
-Bound = Annotated[float, Depends(_bound_s)]
-Known = Annotated[Collection[str], Depends(_providers)]
+Bound = Annotated[float, Given(_bound_s)]
+Known = Annotated[Collection[str], Given(_providers)]
 
 
 def _owner(who: Principal) -> str | None:
@@ -51,9 +54,7 @@ def _owner(who: Principal) -> str | None:
 
 
 @router.get("/orders")
-async def list_orders(
-    db: Db, who: Who, filters: Annotated[schemas.OrderFilters, Query()]
-) -> Response:
+async def list_orders(db: Db, who: Who, filters: schemas.OrderFilters) -> Response:
     """A page of whole orders: {orders, count, offset, limit}."""
     async with db.reading() as tx:
         orders, count = await queries.list_orders(tx, filters=filters, customer_id=_owner(who))
@@ -186,7 +187,7 @@ async def export(
     db: Db,
     who: Who,
     cursor: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=queries.EXPORT_ROWS_MAX)] = queries.EXPORT_ROWS_MAX,
+    limit: Annotated[int, Field(ge=1, le=queries.EXPORT_ROWS_MAX)] = queries.EXPORT_ROWS_MAX,
 ) -> Response:
     """A piece of the document that an import reads; ``next`` is the cursor of the following."""
     _may_load(who)

@@ -19,6 +19,7 @@ from chassis.outbox import put, reply_address
 from chassis.values import new_id
 from contracts.base import ShippingQuote
 from contracts.orders import (
+    BookedRefund,
     ClaimHoldPlaced,
     ClaimHoldRejected,
     ClaimHoldReleased,
@@ -53,8 +54,8 @@ ATTEMPTS_AT_ONCE = 8
 async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) -> None:
     """Hold the units and the money of a claim, and go on with the refund if asked.
 
-    Answers ClaimHoldPlaced (then ClaimRefundSucceeded or ClaimRefundDeclined), or
-    ClaimHoldRejected with nothing held.
+    Answers ClaimHoldPlaced (with the refund, or then ClaimRefundSucceeded or ClaimRefundDeclined),
+    or ClaimHoldRejected with nothing held.
     """
     order = await paying.open_order(tx, command.order_id)
     about = f"claim/{command.claim_id}"
@@ -68,6 +69,8 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
         else:
             await _repeat_claim_hold(tx, command)
         return
+    # With no provider to ask, the refund is settled below, in this transaction.
+    settled = command.execute_refund and paying.settled_in_books(shares)
     placed = ClaimHoldPlaced(
         claim_id=command.claim_id,
         order_id=order.id,
@@ -78,9 +81,8 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
         tax=holding.replacement_tax(order),
         return_shipping=quote,
         no_notification=order.no_notification,
+        refund=_booked(command.claim_id, hold.amount) if settled else None,
     )
-    # With no provider to ask, the refund is settled below, in this transaction.
-    settled = command.execute_refund and paying.settled_in_books(shares)
     state = "settled" if settled else "held"
     if not await holding.add_remedy(tx, "claim", command.claim_id, order, hold, placed, state, now):
         await _repeat_claim_hold(tx, command)
@@ -97,8 +99,6 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
             reply_to=reply_address(),
             now=now,
         )
-    if settled:
-        await put(tx, _claim_refunded(command.claim_id, hold.amount), about=about)
     await paying.close_order(tx, order, now)
 
 
@@ -127,9 +127,14 @@ def _claim_rejected(claim_id: str, no: Refusal) -> ClaimHoldRejected:
     return ClaimHoldRejected(claim_id=claim_id, code=no.code, kind=no.kind, message=no.message)
 
 
-def _claim_refunded(claim_id: str, amount: int) -> ClaimRefundSucceeded:
+def _booked(claim_id: str, amount: int) -> BookedRefund:
     refund_id = Cause("claim", claim_id, "claim").refund_id if amount else None
-    return ClaimRefundSucceeded(claim_id=claim_id, refund_id=refund_id, amount=amount)
+    return BookedRefund(refund_id=refund_id, amount=amount)
+
+
+def _claim_refunded(claim_id: str, amount: int) -> ClaimRefundSucceeded:
+    booked = _booked(claim_id, amount)
+    return ClaimRefundSucceeded(claim_id=claim_id, **booked.model_dump())
 
 
 async def _repeat_claim_hold(tx: Tx, command: PlaceClaimHold) -> None:
@@ -146,8 +151,9 @@ async def _repeat_claim_hold(tx: Tx, command: PlaceClaimHold) -> None:
     if remedy["answer"] is None or (remedy["state"] == "released" and not declined):
         await put(tx, _claim_rejected(command.claim_id, remedies.superseded()), about=about)
         return
-    await put(tx, ClaimHoldPlaced(**remedy["answer"]), about=about)
-    if command.execute_refund:
+    placed = ClaimHoldPlaced(**remedy["answer"])
+    await put(tx, placed, about=about)
+    if command.execute_refund and placed.refund is None:
         await _tell_claim_refund(tx, command.claim_id, refund, reply_to=None)
 
 

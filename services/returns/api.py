@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request, Response
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chassis import auth, clock, http
-from chassis.auth import Principal, Who
+from chassis.auth import Principal
+from chassis.door import Given, Router, Who
 from chassis.http import Attempt, Db, Tries
 from services.returns import operations, queries, schemas
 from services.returns.domain import Item
@@ -20,7 +23,7 @@ from services.returns.settings import Settings
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
 
-router = http.router()
+router = Router()
 
 _may_write = auth.require("admin", "agent")
 _may_request = auth.require("admin", "agent", "customer", "guest")
@@ -28,17 +31,17 @@ _may_receive = auth.require("admin", "agent", "warehouse")
 _may_load = auth.require("admin")
 _may_operate = auth.require("admin", "ops")
 
-Limit = Annotated[int, Query(ge=0, le=1000)]
-Offset = Annotated[int, Query(ge=0, le=2**31)]
-Ids = Annotated[list[str] | None, Query(max_length=1000)]
+Limit = Annotated[int, Field(ge=0, le=1000)]
+Offset = Annotated[int, Field(ge=0, le=2**31)]
+Ids = Annotated[list[str] | None, Field(max_length=1000)]
 
 
-async def _settings(request: Request) -> Settings:
+def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-Rules = Annotated[Settings, Depends(_settings)]
+Rules = Annotated[Settings, Given(_settings)]
 
 
 def _owner(who: Principal) -> str | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Query, Response
+from pydantic import Field
+from starlette.responses import Response
 
 from chassis import audit_chain, audit_list, auth, http
-from chassis.auth import Who
 from chassis.db import Row, Tx
+from chassis.door import Router, Who
 from chassis.http import Db
 
 # What a page of several services together may ask of each: offset and limit added up.
 PAGE_ROWS_MAX = 10_100
 CHECK_ROWS = 2000
-router = http.router()
+router = Router()
 _may = auth.require("ops", "admin", "system")
 
 
@@ -27,7 +28,7 @@ async def list_audit(
     actor: str | None = None,
     action: str | None = None,
     since: datetime | None = None,
-    limit: Annotated[int, Query(ge=0, le=PAGE_ROWS_MAX)] = 50,
+    limit: Annotated[int, Field(ge=0, le=PAGE_ROWS_MAX)] = 50,
 ) -> Response:
     """The newest records: {audit, count}."""
     _may(who)

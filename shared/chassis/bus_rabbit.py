@@ -311,7 +311,8 @@ class RabbitBus:
     ``declare=False`` only verifies that exchanges and queues exist, for a broker user that may not
     configure; while something is missing the bus is not ready. ``concurrency`` handlers and
     ``prefetch`` messages per queue. Deliveries of one partition key are handled one at a time, in
-    the order they came.
+    the order they came, by this process; its replicas take their share of the queue at the same
+    time, so no handler may rely on an order.
     """
 
     def __init__(

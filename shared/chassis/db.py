@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 Instant = sa.DateTime(timezone=True)
 Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# A hold whose process shows no statement for this long is another's to take.
+HOLD_S = 15.0
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 _NAMES = {
@@ -169,7 +171,8 @@ class Database(ABC):
         self.url = url
         self.service = ""
         self.tables: dict[str, sa.Table] = {}
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        # In the order of waiting, so that the order of waking is not that of addresses.
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     def serve(self, service: str, schema: sa.MetaData) -> Database:
@@ -189,8 +192,11 @@ class Database(ABC):
     @abstractmethod
     def _begin(self, *, write: bool) -> Any: ...
 
+    def _glance(self) -> Any:
+        return self._begin(write=False)
+
     @abstractmethod
-    def _hold(self, name: str) -> Any: ...
+    def _hold(self, name: str, again_s: float | None) -> Any: ...
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
@@ -208,34 +214,75 @@ class Database(ABC):
             yield tx
 
     @asynccontextmanager
-    async def exclusive(self, name: str) -> AsyncIterator[Session | None]:
-        """Hold ``name`` alone among all processes, or get None because another one does."""
-        async with self._hold(name) as session:
+    async def glance(self) -> AsyncIterator[Tx]:
+        """For reading by one statement: it sees one state by itself, without the cost of a view
+        that would hold several together."""
+        async with self._glance() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def exclusive(
+        self, name: str, *, again_s: float | None = None
+    ) -> AsyncIterator[Session | None]:
+        """Hold ``name`` alone among all processes, or get None because another one does.
+
+        With ``again_s`` stand by instead, and try again that often. A process that stops in the
+        middle loses its hold after ``HOLD_S`` without a statement.
+        """
+        async with self._hold(name, again_s) as session:
             yield session
 
-    def listen(self, key: str, callback: Callable[[], None]) -> None:
-        """Call back after every commit that woke ``key``."""
+    def listen(self, key: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after every commit that woke ``key``, until what is returned is called."""
         self._listeners.setdefault(key, []).append(callback)
 
+        def end() -> None:
+            self._listeners[key].remove(callback)
+
+        return end
+
     def notify(self, key: str) -> None:
-        """Wake who waits for ``key`` in this process."""
-        for event in self._waiting.get(key, ()):
+        """Wake who waits for ``key``: in this process and, unless its background work is here,
+        in the others."""
+        if not self._wake(key):
+            self._tell(key)
+
+    def _wake(self, key: str) -> bool:
+        """Wake who waits here; whether background work was among them, of which one is enough."""
+        events, callbacks = self._waiting.get(key, ()), self._listeners.get(key, ())
+        for event in events:
             event.set()
-        for callback in self._listeners.get(key, ()):
+        for callback in callbacks:
             callback()
+        return bool(callbacks)
+
+    def _wake_all(self) -> None:
+        """Something may have been missed: let everybody look."""
+        for key in {*self._waiting, *self._listeners}:
+            self._wake(key)
+
+    def _tell(self, key: str) -> None:  # noqa: B027
+        """Hint other processes at a wake. None where there is only one process."""
+
+    async def share_wakes(self) -> None:  # noqa: B027
+        """Exchange wakes with the other processes on this database, until cancelled.
+
+        They are hints: whoever waits also looks by itself. Returns where there are no others.
+        """
 
     async def wait(
         self, key: str, probe: Callable[[Tx], Awaitable[T | None]], bound_s: float
     ) -> T | None:
         """Wait until ``probe`` finds something, at most ``bound_s`` seconds; None if it never did.
 
-        Woken by ``tx.wake(key)``; looks by itself every 5 to 200 ms in case that another process
-        did the work. Holds no connection while it waits.
+        Woken by ``tx.wake(key)`` in any process; looks by itself
+        every 25 to 200 ms in case that a hint of another process got lost. Holds no connection
+        while it waits.
         """
         event = asyncio.Event()
-        self._waiting.setdefault(key, set()).add(event)
+        self._waiting.setdefault(key, {})[event] = None
         deadline = clock.monotonic_s() + bound_s
-        pause_s = 0.005
+        pause_s = 0.025
         try:
             while True:
                 try:
@@ -252,7 +299,7 @@ class Database(ABC):
                     return None
         finally:
             events = self._waiting[key]
-            events.discard(event)
+            del events[event]
             if not events:
                 del self._waiting[key]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,8 +11,10 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 
 from chassis.db import (
+    HOLD_S,
     CheckFailed,
     Database,
     DuplicateRow,
@@ -25,6 +26,7 @@ from chassis.db import (
     to_the_end,
 )
 from chassis.errors import Invalid, Unavailable
+from chassis.hints import Hints
 
 POOL_MAX = 10
 END_WITHIN_S = 10
@@ -35,6 +37,8 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "30000",
 }
 _MULTI_ROW_MAX = 64
+# Not the lock that waits: a statement that waits keeps VACUUM from all that is newer than it.
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 _AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -45,6 +49,7 @@ _AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
     asyncpg.DiskFullError,
     asyncpg.ReadOnlySQLTransactionError,
     TimeoutError,
@@ -111,8 +116,8 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
-        encoder=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-        decoder=json.loads,
+        encoder=lambda value: to_json(value).decode(),
+        decoder=from_json,
     )
 
 
@@ -188,6 +193,14 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         super().__init__(re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url))
         self._pool: asyncpg.Pool | None = None
+        self._hints = Hints(self.url, wake=self._wake, wake_all=self._wake_all)
+
+    async def share_wakes(self) -> None:
+        """Exchange wakes with the other processes on this database, until cancelled."""
+        await self._hints.run(self.service)
+
+    def _tell(self, key: str) -> None:
+        self._hints.tell(key)
 
     async def open(self) -> None:
         if self._pool:
@@ -214,7 +227,7 @@ class PostgresDatabase(Database):
             self._pool = None
 
     @asynccontextmanager
-    async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         pool = self._pool
         if pool is None:
             raise Unavailable("the database is closed")
@@ -223,6 +236,19 @@ class PostgresDatabase(Database):
         except Exception as error:
             raise _named(error) from error
         try:
+            yield connection
+        finally:
+            with suppress(Exception):  # then the pool has thrown it away
+                await pool.release(connection)
+
+    @asynccontextmanager
+    async def _glance(self) -> AsyncIterator[PostgresTx]:
+        async with self._connection() as connection:
+            yield PostgresTx(self, connection)
+
+    @asynccontextmanager
+    async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:
+        async with self._connection() as connection:
             begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
             tx = PostgresTx(self, connection)
             try:
@@ -235,9 +261,6 @@ class PostgresDatabase(Database):
                 await self._commit(connection, tx)
             else:
                 await self._rollback(connection)
-        finally:
-            with suppress(Exception):  # then the pool has thrown it away
-                await pool.release(connection)
 
     async def _commit(self, connection: asyncpg.Connection, tx: PostgresTx) -> None:
         async def commit() -> None:
@@ -262,17 +285,27 @@ class PostgresDatabase(Database):
             _throw_away(connection)
 
     @asynccontextmanager
-    async def _hold(self, name: str) -> AsyncIterator[Session | None]:
+    async def _hold(self, name: str, again_s: float | None) -> AsyncIterator[Session | None]:
         try:
-            connection = await asyncpg.connect(self.url, timeout=5)
+            connection = await asyncpg.connect(
+                self.url,
+                timeout=5,
+                server_settings={
+                    # A stopped or unreachable process would keep its lock as long as it likes.
+                    "idle_session_timeout": str(int(HOLD_S * 1000)),
+                    # What is written here is found out again if a crash of the server loses it.
+                    "synchronous_commit": "off",
+                },
+            )
         except Exception as error:
             raise _named(error) from error
         try:
             try:
                 await _prepare(connection)
-                mine = await connection.fetchval(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name
-                )
+                while not (mine := await connection.fetchval(_TRY_LOCK, name)):
+                    if again_s is None:
+                        break
+                    await asyncio.sleep(again_s)
             except Exception as error:
                 raise _named(error) from error
             yield _PostgresSession(connection) if mine else None

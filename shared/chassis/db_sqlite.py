@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 
 from chassis.db import CheckFailed, Database, DuplicateRow, Row, Session, Transient, Tx, to_the_end
 from chassis.errors import Unavailable
@@ -35,7 +35,7 @@ def _time_text(value: datetime) -> str:
 
 
 def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return to_json(value).decode()
 
 
 sqlite3.register_adapter(datetime, _time_text)
@@ -43,7 +43,7 @@ sqlite3.register_adapter(dict, _json_text)
 sqlite3.register_adapter(list, _json_text)
 sqlite3.register_adapter(tuple, _json_text)
 sqlite3.register_converter("DATETIME", lambda raw: datetime.fromisoformat(raw.decode()))
-sqlite3.register_converter("JSON", lambda raw: json.loads(raw))
+sqlite3.register_converter("JSON", from_json)
 sqlite3.register_converter("BOOLEAN", lambda raw: raw == b"1")
 
 
@@ -266,7 +266,9 @@ class SqliteDatabase(Database):
                     connection.close()
 
     @asynccontextmanager
-    async def _hold(self, name: str) -> AsyncIterator[Session | None]:
+    async def _hold(self, name: str, again_s: float | None) -> AsyncIterator[Session | None]:
+        while again_s is not None and name in self._held:  # noqa: ASYNC110
+            await asyncio.sleep(again_s)
         if name in self._held:
             yield None
             return

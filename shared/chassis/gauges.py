@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Set
-from datetime import timedelta
+from datetime import datetime
 
 import structlog
 from prometheus_client import Gauge, generate_latest
@@ -21,7 +21,6 @@ log = structlog.get_logger(__name__)
 
 FRESH_S = 3.0
 WAIT_S = 1.0
-_SECOND = timedelta(seconds=1)
 Measure = Callable[[Tx], Awaitable[dict[Gauge, float]]]
 Series = tuple[Gauge, tuple[str, ...]]  # a gauge and the values of its labels
 
@@ -127,14 +126,17 @@ class Gauges:
             "SELECT state, COUNT(*) AS many FROM inbox WHERE state <> 'done' GROUP BY state"
         ):
             found[(PARKED if row["state"] == "parked" else DEAD, one)] = float(row["many"])
-        for kind in self._kinds:
-            where = "FROM sagas WHERE next_at IS NOT NULL AND kind = :kind"
-            many = await tx.fetch_value(f"SELECT COUNT(*) {where}", kind=kind)
-            oldest = await tx.fetch_value(
-                f"SELECT created_at {where} ORDER BY created_at LIMIT 1", kind=kind
-            )
-            found[(SAGAS, (*one, kind))] = float(many)
-            found[(SAGA_AGE, (*one, kind))] = ((now - oldest) if oldest else timedelta()) / _SECOND
+        if self._kinds:
+            begun: dict[str, list[datetime]] = {kind: [] for kind in self._kinds}
+            # Counted here: grouped by kind the database would rather read the index over kinds.
+            for row in await tx.fetch(
+                "SELECT kind, created_at FROM sagas WHERE next_at IS NOT NULL"
+            ):
+                begun.setdefault(row["kind"], []).append(row["created_at"])
+            for kind, times in begun.items():
+                age = now - min(times, default=now)
+                found[(SAGAS, (*one, kind))] = float(len(times))
+                found[(SAGA_AGE, (*one, kind))] = max(age.total_seconds(), 0.0)
         for gauge, value in (await self._measure(tx) if self._measure else {}).items():
             found[(gauge, one)] = float(value)
         return found

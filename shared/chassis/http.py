@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import auth, clock, context, gauges
 from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
+from chassis.door import BodyTooLarge, Given, Router, WrongRequest
 from chassis.errors import Refusal, Unavailable, refusal
 from chassis.failpoints import failpoint
 from chassis.observability import REQUESTS
+from chassis.strict_json import UnreadableJson
 from chassis.values import uuid7
 
 log = structlog.get_logger(__name__)
 
-BODY_MAX_BYTES = 1024 * 1024
-JSON_DEPTH_MAX = 32
-JSON_INTEGER_MAX = 2**63 - 1
 STATUS = {
     "not_found": 404,
     "invalid": 422,
@@ -52,123 +52,6 @@ _TITLES = {
     500: "Internal error",
     503: "Unavailable",
 }
-
-
-class UnreadableJson(ValueError):
-    """A body that is not the JSON we accept; the text says why."""
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise UnreadableJson("a key occurs twice in one object")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise UnreadableJson(f"{name} is not a JSON number")
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20 or abs(int(text)) > JSON_INTEGER_MAX:
-        raise UnreadableJson("a number is too large")
-    return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if abs(value) > JSON_INTEGER_MAX:
-        raise UnreadableJson("a number is too large")
-    return value
-
-
-def parse_json(body: bytes) -> Any:
-    """Strict JSON: UTF-8, no duplicate keys, NaN or huge numbers, at most 32 levels deep.
-
-    Raises UnreadableJson with the reason.
-    """
-    try:
-        text = body.decode()
-        if _depth_over(body):
-            raise UnreadableJson(f"nested deeper than {JSON_DEPTH_MAX} levels")
-        value = json.loads(
-            text,
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
-        if "\\u0000" in text and _holds_nul(value):
-            raise UnreadableJson("the character NUL cannot be stored")
-        if "\\ud" in text or "\\uD" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnreadableJson:
-        raise
-    except UnicodeEncodeError:
-        raise UnreadableJson("a lone surrogate is not text") from None
-    except UnicodeDecodeError:
-        raise UnreadableJson("not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise UnreadableJson(f"not JSON: {error}") from None
-    return value
-
-
-def _holds_nul(value: Any) -> bool:
-    """Whether any text in a parsed value contains NUL, which PostgreSQL cannot store."""
-    if isinstance(value, dict):
-        return any(_holds_nul(part) for pair in value.items() for part in pair)
-    if isinstance(value, list):
-        return any(_holds_nul(part) for part in value)
-    return isinstance(value, str) and "\x00" in value
-
-
-def _depth_over(body: bytes) -> bool:
-    """Whether brackets nest too deep. Brackets in strings count too, hence only a first look."""
-    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
-        return False
-    depth, in_string, escaped = 0, False, False
-    for byte in body:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > JSON_DEPTH_MAX:
-                return True
-        elif byte in b"]}":
-            depth -= 1
-    return False
-
-
-class _StrictRequest(Request):
-    async def json(self) -> Any:
-        if not hasattr(self, "_json"):
-            self._json = parse_json(await self.body())
-        return self._json
-
-
-class StrictRoute(APIRoute):
-    """A route whose JSON bodies are read by ``parse_json``."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, given the strict request."""
-        handler = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            return await handler(_StrictRequest(request.scope, request.receive))
-
-        return strict
-
-
-def router() -> APIRouter:
-    """A router for a service's ``api.py``: strict bodies, an internal token on every route."""
-    return APIRouter(route_class=StrictRoute, dependencies=[Depends(auth.principal)])
 
 
 def json_response(
@@ -231,21 +114,22 @@ class Attempt:
     respond_async: bool
 
 
-async def _attempt(
-    idempotency_key: Annotated[str | None, Header()] = None,
-    reclamo_fingerprint: Annotated[str, Header()] = "",
-    prefer: Annotated[str, Header()] = "",
-) -> Attempt:
-    return Attempt(idempotency_key, reclamo_fingerprint, "respond-async" in prefer)
+def _attempt(request: Request) -> Attempt:
+    headers = request.headers
+    return Attempt(
+        key=headers.get("idempotency-key"),
+        fingerprint=headers.get("reclamo-fingerprint", ""),
+        respond_async="respond-async" in headers.get("prefer", ""),
+    )
 
 
-async def _database(request: Request) -> Database:
+def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-Tries = Annotated[Attempt, Depends(_attempt)]
-Db = Annotated[Database, Depends(_database)]
+Tries = Annotated[Attempt, Given(_attempt)]
+Db = Annotated[Database, Given(_database)]
 Outcome = dict[str, Any] | Refusal
 
 
@@ -253,6 +137,7 @@ Outcome = dict[str, Any] | Refusal
 async def accepting(database: Database) -> AsyncIterator[Tx]:
     """The transaction that takes on a request; what follows goes on without the client."""
     async with database.transaction() as tx:
+        await failpoint(f"{database.service}.accept.k1")
         yield tx
         await failpoint(f"{database.service}.accept.k3")
     await failpoint(f"{database.service}.accept.k4")
@@ -332,67 +217,37 @@ class Edge:
             )
 
 
-class _TooLarge:
-    """Pure ASGI: the body limit answers in plain text; here it becomes a problem like all."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        replaced = False
-
-        async def watched(message: Message) -> None:
-            nonlocal replaced
-            if message["type"] == "http.response.start" and message["status"] == 413:
-                content_type = dict(message["headers"]).get(b"content-type", b"")
-                if content_type.startswith(b"text/plain"):
-                    replaced = True
-                    told = problem(413, "body_too_large", "Content Too Large")
-                    await told(scope, receive, send)
-            if not replaced:
-                await send(message)
-
-        await self._app(scope, receive, watched)
-
-
 def create_app(
     service: str,
     *,
     database: Database,
     verifier: auth.Verifier,
-    routers: list[APIRouter],
+    routers: Iterable[Router],
     ready: Callable[[], Awaitable[dict[str, str]]],
     version: str = "0.1.0",
-) -> FastAPI:
+) -> Starlette:
     """A service's application. ``ready``: check -> "ok", "degraded: ..." or what is wrong."""
-    app = FastAPI(
-        title=f"Reclamo {service}",
-        version=version,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    app = Starlette(
+        routes=[
+            *(route for part in routers for route in part.routes),
+            *_health(service, ready, version),
+        ],
+        middleware=[Middleware(Edge, service=service)],
+        exception_handlers=dict(_ANSWERS),
     )
+    app.router.redirect_slashes = False
     app.state.database = database
     app.state.verifier = verifier
-    for part in routers:
-        # Limited here and not on the app, whose plain 413 would come from outside all middleware.
-        app.include_router(part, max_body_size=BODY_MAX_BYTES)
-    _add_health(app, service, ready, version)
-    _add_errors(app)
-    app.add_middleware(_TooLarge)
-    app.add_middleware(Edge, service=service)
     return app
 
 
-def _add_health(
-    app: FastAPI, service: str, ready: Callable[[], Awaitable[dict[str, str]]], version: str
-) -> None:
-    @app.get("/livez", include_in_schema=False)
-    async def livez() -> Response:
+def _health(
+    service: str, ready: Callable[[], Awaitable[dict[str, str]]], version: str
+) -> list[Route]:
+    async def livez(_: Request) -> Response:
         return json_response({"status": "ok"})
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
+    async def readyz(_: Request) -> Response:
         checks = await ready()
         bad = [text for text in checks.values() if not text.startswith(("ok", "degraded"))]
         worst = "unavailable" if bad else "ok"
@@ -400,64 +255,81 @@ def _add_health(
             worst = "degraded"
         return json_response({"status": worst, "checks": checks}, 503 if bad else 200)
 
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
+    async def metrics(_: Request) -> Response:
         return Response(await gauges.scraped(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/version", include_in_schema=False)
-    async def the_version() -> Response:
+    async def the_version(_: Request) -> Response:
         return json_response({"service": service, "version": version})
 
+    return [
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/version", the_version),
+    ]
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def _(_: Request, error: Refusal) -> Response:
-        return refused(error)
 
-    @app.exception_handler(Unavailable)
-    async def _(_: Request, error: Unavailable) -> Response:
-        log.warning("unavailable", error=error.message)
-        return unavailable(error)
+async def _refusal(_: Request, error: Refusal) -> Response:
+    return refused(error)
 
-    @app.exception_handler(Transient)
-    async def _(_: Request, error: Transient) -> Response:
-        headers = {"Retry-After": "1"}
-        return problem(409, "try_again", str(error), kind="conflict", headers=headers)
 
-    @app.exception_handler(DuplicateRow)
-    async def _(_: Request, error: DuplicateRow) -> Response:
-        return problem(409, "duplicate", "That already exists.", kind="conflict")
+async def _unavailable(_: Request, error: Unavailable) -> Response:
+    log.warning("unavailable", error=error.message)
+    return unavailable(error)
 
-    @app.exception_handler(CheckFailed)
-    async def _(_: Request, error: CheckFailed) -> Response:
-        log.error("check_failed", constraint=error.args[0])
-        return problem(409, "check_failed", "The request breaks a rule.", kind="not_allowed")
 
-    @app.exception_handler(auth.Unauthorized)
-    async def _(_: Request, error: auth.Unauthorized) -> Response:
-        return problem(401, "unauthorized", "A valid internal token is needed.")
+async def _transient(_: Request, error: Transient) -> Response:
+    headers = {"Retry-After": "1"}
+    return problem(409, "try_again", str(error), kind="conflict", headers=headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def _(_: Request, error: RequestValidationError) -> Response:
-        errors = [
-            {"path": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
-            for item in error.errors()
-        ]
-        detail = "; ".join(f"{item['path']}: {item['message']}" for item in errors)
-        return problem(422, "invalid_request", detail, kind="invalid", errors=errors)
 
-    @app.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> Response:
-        if isinstance(error.__cause__, UnreadableJson):  # FastAPI wraps what reading a body raises
-            return problem(422, "unreadable_json", str(error.__cause__), kind="invalid")
-        code = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(
-            error.status_code, "http_error"
-        )
-        return problem(error.status_code, code, str(error.detail), headers=error.headers)
+async def _duplicate(_: Request, __: DuplicateRow) -> Response:
+    return problem(409, "duplicate", "That already exists.", kind="conflict")
 
-    @app.exception_handler(Exception)
-    async def _(_: Request, error: Exception) -> Response:
-        log.error("request_failed", error=str(error), kind=type(error).__name__)
-        # This one is answered outside of Edge, which would have added the header.
-        headers = {"X-Request-Id": context.current().correlation_id}
-        return problem(500, "internal_error", "An unexpected error occurred.", headers=headers)
+
+async def _check_failed(_: Request, error: CheckFailed) -> Response:
+    log.error("check_failed", constraint=error.args[0])
+    return problem(409, "check_failed", "The request breaks a rule.", kind="not_allowed")
+
+
+async def _unauthorized(_: Request, __: auth.Unauthorized) -> Response:
+    return problem(401, "unauthorized", "A valid internal token is needed.")
+
+
+async def _wrong_request(_: Request, error: WrongRequest) -> Response:
+    return problem(422, "invalid_request", str(error), kind="invalid", errors=error.errors)
+
+
+async def _unreadable(_: Request, error: UnreadableJson) -> Response:
+    return problem(422, "unreadable_json", str(error), kind="invalid")
+
+
+async def _too_large(_: Request, __: BodyTooLarge) -> Response:
+    return problem(413, "body_too_large", "Content Too Large")
+
+
+async def _http_error(_: Request, error: HTTPException) -> Response:
+    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _defect(_: Request, error: Exception) -> Response:
+    log.error("request_failed", error=str(error), kind=type(error).__name__)
+    # This one is answered outside of Edge, which would have added the header.
+    headers = {"X-Request-Id": context.current().correlation_id}
+    return problem(500, "internal_error", "An unexpected error occurred.", headers=headers)
+
+
+_ANSWERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+    Refusal: _refusal,
+    Unavailable: _unavailable,
+    Transient: _transient,
+    DuplicateRow: _duplicate,
+    CheckFailed: _check_failed,
+    auth.Unauthorized: _unauthorized,
+    WrongRequest: _wrong_request,
+    UnreadableJson: _unreadable,
+    BodyTooLarge: _too_large,
+    HTTPException: _http_error,
+    Exception: _defect,
+}

@@ -51,3 +51,9 @@ async def claim_key(
             f"The idempotency key {key} was used for another request. Use a new key.",
         )
     return str(held["subject_id"])
+
+
+async def taken(tx: Tx) -> dict[str, str]:
+    """Every key that was ever taken, of any principal, and the subject it stands for."""
+    rows = await tx.fetch("SELECT key, subject_id FROM idempotency_keys")
+    return {row["key"]: row["subject_id"] for row in rows}

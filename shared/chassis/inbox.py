@@ -177,10 +177,12 @@ class Inbox:
                 "received_at": now,
                 "done_at": now,
             }
-            if not await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True):
-                return
-            await self._run_handler(tx, envelope)
-        MESSAGES.labels(self._service, "handled", envelope.key).inc()
+            new = await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True)
+            if new:
+                await self._run_handler(tx, envelope)
+        if new:
+            MESSAGES.labels(self._service, "handled", envelope.key).inc()
+        # A repeat passes here too: recorded, and not yet acknowledged.
         await failpoint(f"{self._service}.{envelope.key}.k4")
 
     async def _run_handler(self, tx: Tx, envelope: Envelope) -> None:
@@ -221,6 +223,8 @@ class Inbox:
         }
         async with self._database.transaction() as tx:
             await tx.insert(self._database.tables["inbox"], [row], ignore_conflicts=True)
+            await failpoint(f"{self._service}.park.k3")
+        await failpoint(f"{self._service}.park.k4")
 
     async def _bury_unreadable(self, delivery: Delivery, error: str) -> None:
         MESSAGES.labels(self._service, "dead", "unreadable").inc()
@@ -258,16 +262,20 @@ class Inbox:
                 only=only or "",
             )
         for row in due:
-            await self._retry(row["message_id"])
+            await self._retry(row["message_id"], only=only)
         return len(due) == 50
 
-    async def _retry(self, message_id: str) -> None:
+    async def _retry(self, message_id: str, *, only: str | None) -> None:
         async with self._database.transaction() as tx:
             row = await tx.fetch_one(
                 "SELECT type, attempts, envelope, error FROM inbox WHERE consumer = :queue"
-                " AND message_id = :id AND state = 'parked' FOR UPDATE SKIP LOCKED",
+                # Due no more: another process has just begun this very try.
+                " AND message_id = :id AND state = 'parked'"
+                " AND (next_at <= :now OR message_id = :only) FOR UPDATE SKIP LOCKED",
                 queue=self._queue,
                 id=message_id,
+                now=clock.now(),
+                only=only or "",
             )
             if row is None:
                 return
@@ -291,9 +299,11 @@ class Inbox:
                 queue=self._queue,
                 id=message_id,
             )
+            await failpoint(f"{self._service}.retry.k1")
         if dead:
             log.error("dead", queue=self._queue, id=message_id, error=error)
             return
+        await failpoint(f"{self._service}.retry.k2")
         await self._retry_registered(message_id, row)
 
     async def _retry_registered(self, message_id: str, row: Row) -> None:
@@ -310,6 +320,8 @@ class Inbox:
                 )
                 if done:
                     await self._run_handler(tx, envelope)
+                await failpoint(f"{self._service}.retry.k3")
+            await failpoint(f"{self._service}.retry.k4")
         except (Transient, Retry, Unavailable) as error:
             log.warning("retry_failed", queue=self._queue, type=row["type"], error=str(error))
             await self._note(message_id, str(error), tries_max=TRIES_MAX)

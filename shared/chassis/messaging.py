@@ -7,12 +7,13 @@ dead letters can store it as one value.
 from __future__ import annotations
 
 import builtins
-import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 
 COMMANDS = "reclamo.commands.v1"
 EVENTS = "reclamo.events.v1"
@@ -40,9 +41,12 @@ class Malformed(Exception):
     """Bytes that are not an envelope; ``reason`` says what is wrong."""
 
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
 def _storable(text: str) -> bool:
     """PostgreSQL takes neither NUL nor half a character."""
-    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return not _UNSTORABLE.search(text)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Envelope:
         }
         event.update({name: value for name, value in optional.items() if value is not None})
         event["data"] = self.data
-        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+        return to_json(event)
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Envelope:
@@ -99,8 +103,8 @@ class Envelope:
         if len(body) > ENVELOPE_MAX_BYTES:
             raise Malformed(f"{len(body)} bytes are more than {ENVELOPE_MAX_BYTES}")
         try:
-            event = json.loads(body.decode())
-        except (ValueError, RecursionError) as error:
+            event = from_json(body)
+        except ValueError as error:
             raise Malformed(f"not JSON: {error}") from None
         if not isinstance(event, dict):
             raise Malformed("not a JSON object")

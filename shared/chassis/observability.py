@@ -23,8 +23,15 @@ MESSAGES = Counter(
     "Messages by service, direction (sent, handled, parked, dead) and type",
     ("service", "direction", "type"),
 )
-RELAY_LOCK = Gauge(
-    "reclamo_relay_lock", "1 in the process whose relay sends for the service", ("service",)
+RELAY_HOLDS = Gauge(
+    "reclamo_relay_holds",
+    "1 where the outbox of the service is sent from: one process of each service has it",
+    ("service",),
+)
+WAKES = Counter(
+    "reclamo_wakes_total",
+    "Hints between the processes of a service, by way (told, heard)",
+    ("service", "way"),
 )
 QUEUE_READY = Gauge(
     "reclamo_queue_messages_ready",

@@ -10,21 +10,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chassis import auth, clock, dead_letters, http, saga_log, unsent
-from chassis.auth import Who
 from chassis.db import Tx
+from chassis.door import Given, Router, Who
 from chassis.errors import NotFound
 from chassis.http import Db
 from chassis.sagas import SagaTable
 
 LIMIT_MAX = 10_000  # the gateway asks every service for all pages up to the one it shows
 _may = auth.require("ops", "admin")
-router = http.router()
-Limit = Annotated[int, Query(ge=0, le=LIMIT_MAX)]
-Offset = Annotated[int, Query(ge=0)]
+router = Router()
+Limit = Annotated[int, Field(ge=0, le=LIMIT_MAX)]
+Offset = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,20 @@ class SagaDesk:
 
     tables: Mapping[str, SagaTable] = field(default_factory=dict)
     give_up: Callable[[Tx, str, str, datetime], Awaitable[None]] | None = None
+
+
+def _desk(request: Request) -> SagaDesk:
+    desk: SagaDesk = request.app.state.sagas
+    return desk
+
+
+def _models(request: Request) -> dead_letters.Models:
+    models: dead_letters.Models = request.app.state.models
+    return models
+
+
+Desk = Annotated[SagaDesk, Given(_desk)]
+Models = Annotated[dead_letters.Models, Given(_models)]
 
 
 class Replay(BaseModel):
@@ -86,11 +101,10 @@ async def get_dead_letter(letter_id: str, db: Db, who: Who) -> Response:
 
 @router.post("/dead-letters/{letter_id}/replay")
 async def replay_dead_letter(
-    letter_id: str, body: Replay, request: Request, db: Db, who: Who
+    letter_id: str, body: Replay, models: Models, db: Db, who: Who
 ) -> Response:
     """Try a message again, mended if ``data`` is given: {dead_letter}."""
     _may(who)
-    models: dead_letters.Models = request.app.state.models
     async with db.transaction() as tx:
         found = await dead_letters.replay(
             tx, letter_id, data=body.data, models=models, now=clock.now()
@@ -145,18 +159,18 @@ async def unblock_message(message_id: str, db: Db, who: Who) -> Response:
 
 @router.get("/sagas")
 async def list_sagas(
-    request: Request,
+    desk: Desk,
     db: Db,
     who: Who,
     limit: Limit = 50,
     offset: Offset = 0,
     kind: str | None = None,
     direction: Literal["forward", "back"] | None = None,
-    older_than_s: Annotated[float, Query(ge=0, le=10**9)] = 0,
+    older_than_s: Annotated[float, Field(ge=0, le=10**9)] = 0,
 ) -> Response:
     """Sagas under way, the oldest first."""
     _may(who)
-    if not _desk(request).tables:
+    if not desk.tables:
         return _listed("sagas", [], 0, limit, offset)
     async with db.reading() as tx:
         rows, count = await saga_log.page(
@@ -172,48 +186,40 @@ async def list_sagas(
 
 
 @router.get("/sagas/{saga_id}")
-async def get_saga(saga_id: str, request: Request, db: Db, who: Who) -> Response:
+async def get_saga(saga_id: str, desk: Desk, db: Db, who: Who) -> Response:
     """One saga with its facts, refusals and history: {saga}."""
     _may(who)
-    _must_run_sagas(request, saga_id)
+    _must_run_sagas(desk, saga_id)
     async with db.reading() as tx:
         found = await saga_log.show(tx, saga_id, now=clock.now())
     return http.json_response({"saga": found})
 
 
 @router.post("/sagas/{saga_id}/resume")
-async def resume_saga(saga_id: str, request: Request, db: Db, who: Who) -> Response:
+async def resume_saga(saga_id: str, desk: Desk, db: Db, who: Who) -> Response:
     """Ask for what is awaited again, without waiting for the timer: {saga}."""
     _may(who)
-    _must_run_sagas(request, saga_id)
+    _must_run_sagas(desk, saga_id)
     async with db.transaction() as tx:
-        await saga_log.resume(tx, _desk(request).tables, saga_id, now=clock.now())
+        await saga_log.resume(tx, desk.tables, saga_id, now=clock.now())
         found = await saga_log.show(tx, saga_id, now=clock.now())
     return http.json_response({"saga": found})
 
 
 @router.post("/sagas/{saga_id}/compensate")
-async def compensate_saga(
-    saga_id: str, body: Reason, request: Request, db: Db, who: Who
-) -> Response:
+async def compensate_saga(saga_id: str, body: Reason, desk: Desk, db: Db, who: Who) -> Response:
     """Undo what was done and end the saga, where no pivot was passed: {saga}."""
     _may(who)
-    give_up = _must_run_sagas(request, saga_id)
+    give_up = _must_run_sagas(desk, saga_id)
     async with db.transaction() as tx:
         await give_up(tx, saga_id, body.reason, clock.now())
         found = await saga_log.show(tx, saga_id, now=clock.now())
     return http.json_response({"saga": found})
 
 
-def _desk(request: Request) -> SagaDesk:
-    desk: SagaDesk = request.app.state.sagas
-    return desk
-
-
 def _must_run_sagas(
-    request: Request, saga_id: str
+    desk: SagaDesk, saga_id: str
 ) -> Callable[[Tx, str, str, datetime], Awaitable[None]]:
-    give_up = _desk(request).give_up
-    if give_up is None:
+    if desk.give_up is None:
         raise NotFound("saga_unknown", f"Saga with id: {saga_id} was not found")
-    return give_up
+    return desk.give_up

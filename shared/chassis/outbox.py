@@ -15,7 +15,7 @@ import structlog
 from pydantic import BaseModel
 
 from chassis import clock, context
-from chassis.db import Database, Instant, Row, Serial, Session, Tx
+from chassis.db import HOLD_S, Database, Instant, Row, Serial, Session, Tx
 from chassis.errors import Unavailable
 from chassis.failpoints import failpoint
 from chassis.messaging import (
@@ -27,7 +27,7 @@ from chassis.messaging import (
     Unroutable,
     exchange_of,
 )
-from chassis.observability import MESSAGES, RELAY_LOCK
+from chassis.observability import MESSAGES, RELAY_HOLDS
 from chassis.values import uuid7
 
 log = structlog.get_logger(__name__)
@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 BATCH_ROWS = 200
 UNROUTABLE_TRIES_MAX = 10
 IDLE_S = 1.0
+# A group begins no message later than this after its rows were read, and a message takes 10 s at
+# most: a relay that lost its hold meanwhile has stopped before another one can begin.
+SEND_WITHIN_S = HOLD_S - 11
 
 
 def outbox_table(metadata: sa.MetaData) -> sa.Table:
@@ -150,38 +153,60 @@ async def resend(tx: Tx, message_ids: list[str]) -> int:
     return sent
 
 
+async def send_again(database: Database) -> int:
+    """Send everything that is still here once more, as a rehearsal; how many messages."""
+    async with database.transaction() as tx:
+        tx.wake("outbox")
+        return await tx.execute(
+            "UPDATE outbox SET sent_at = NULL WHERE sent_at IS NOT NULL AND blocked_at IS NULL"
+        )
+
+
 class Relay:
     """One per database, whichever process gets the lock; the others stand by."""
 
-    def __init__(self, service: str, database: Database, bus: Bus) -> None:
+    def __init__(
+        self, service: str, database: Database, bus: Bus, *, idle_s: float = IDLE_S
+    ) -> None:
         self._service = service
         self._database = database
         self._bus = bus
         self._woken = asyncio.Event()
-        database.listen("outbox", self._woken.set)
+        self._idle_s = idle_s
+        self._send_until = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
-        lock = RELAY_LOCK.labels(self._service)
         while True:
             try:
-                async with self._database.exclusive(f"reclamo.relay.{self._service}") as session:
-                    lock.set(session is not None)
-                    while session is not None:
-                        self._woken.clear()
-                        if not await self._batch(session):
-                            await self._idle()
+                # Without a broker it is better that another process, which may have one, sends.
+                if self._bus.ready:
+                    name = f"reclamo.relay.{self._service}"
+                    async with self._database.exclusive(name, again_s=IDLE_S) as session:
+                        await self._send(session)
             except Unavailable as error:
                 log.warning("relay_waits", error=error.message)
             except Exception:
                 log.exception("relay_failed")
-            finally:
-                lock.set(0)
             await asyncio.sleep(IDLE_S)
+
+    async def _send(self, session: Session | None) -> None:
+        """While the hold lasts and the broker is there. Only who holds listens: what a process
+        without it writes is then told to the one that has it."""
+        end = self._database.listen("outbox", self._woken.set)
+        RELAY_HOLDS.labels(self._service).set(1)
+        try:
+            while session is not None and self._bus.ready:
+                self._woken.clear()
+                if not await self._batch(session):
+                    await self._idle()
+        finally:
+            RELAY_HOLDS.labels(self._service).set(0)
+            end()
 
     async def _idle(self) -> None:
         try:
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout(self._idle_s):
                 await self._woken.wait()
         except TimeoutError:
             pass
@@ -201,6 +226,7 @@ class Relay:
         )
         if not rows:
             return False
+        self._send_until = clock.monotonic_s() + SEND_WITHIN_S
         by_aggregate: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
             by_aggregate.setdefault((row["aggregatetype"], row["aggregateid"]), []).append(row)
@@ -221,6 +247,8 @@ class Relay:
         """Send one aggregate's rows one after the other; stops at the first that fails."""
         sent: list[int] = []
         for row in group:
+            if clock.monotonic_s() > self._send_until:
+                return sent, None
             parcel = Parcel(
                 id=row["id"],
                 exchange=row["exchange"],
@@ -242,6 +270,7 @@ class Relay:
                 log.exception("publish_failed", id=row["id"], type=row["type"])
                 return sent, None
             sent.append(row["seq"])
+            await failpoint(f"{self._service}.relay.r2")
             MESSAGES.labels(self._service, "sent", row["routing_key"]).inc()
         return sent, None
 

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from chassis import at_rest, audit, auth, clock, http, outbox
-from chassis.auth import Who
 from chassis.db import Row, Tx
+from chassis.door import Router, Who
 from chassis.errors import NotAllowed
 from chassis.http import Db
 from chassis.messaging import Subscription
@@ -64,15 +64,15 @@ class Resend(BaseModel):
     about: str | None = None
 
 
-Limit = Annotated[int, Query(ge=1, le=2 * PAGE_ROWS)]
+Limit = Annotated[int, Field(ge=1, le=2 * PAGE_ROWS)]
 
 
 def router(
     books: Books, subscriptions: Iterable[Subscription], release: Release | None = None
-) -> APIRouter:
+) -> Router:
     """The routes; ``release(tx, id)`` sends again what frees all that a dead subject held,
     False when the subject is alive or unknown."""
-    routes = http.router()
+    routes = Router()
     bindings = Topology.of(subscriptions).bindings
 
     @routes.get("/internal/reconcile/findings")

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from chassis import audit, clock, context, outbox, sagas
 from chassis.db import Database, Instant, Json, Row, Tx
 from chassis.errors import NotAllowed, NotFound, Unavailable
+from chassis.failpoints import failpoint
 from chassis.sagas import Ask, Saga, SagaTable
 
 log = structlog.get_logger(__name__)
@@ -221,9 +222,11 @@ async def page(
     """Sagas under way without facts and history, the oldest first, and how many in all."""
     # The first condition is that of the index over timers: exactly what is under way has one.
     where = "next_at IS NOT NULL AND created_at <= :before"
+    # An expression, or the index over kinds, which holds everything ever done, would be taken.
+    conditions = {"kind": "kind || '' = :kind", "direction": "direction = :direction"}
     given = {"kind": kind, "direction": direction}
     filters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    where += "".join(f" AND {name} = :{name}" for name in filters)
+    where += "".join(f" AND {conditions[name]}" for name in filters)
     filters["before"] = now - timedelta(seconds=older_than_s)
     count = await tx.fetch_value(f"SELECT COUNT(*) FROM sagas WHERE {where}", **filters)
     rows = await tx.fetch(
@@ -280,7 +283,10 @@ async def wake_due(
     for row in due:
         try:
             async with database.transaction() as tx:
+                await failpoint(f"{database.service}.timers.k1")
                 await expire_one(tx, row["id"], now)
+                await failpoint(f"{database.service}.timers.k3")
+            await failpoint(f"{database.service}.timers.k4")
         except Unavailable:
             raise
         except Exception:

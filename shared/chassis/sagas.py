@@ -36,7 +36,8 @@ class Step:
     the reversal. ``stands`` tells of an ``undone`` reply that nothing was undone because the step
     can no longer be reversed: the saga goes forward again. ``refuses`` may find a refusal
     {code, kind, message} in a ``done`` reply. After a ``pivot`` is asked there is no
-    deadline; one that is ``asked_by`` another step counts as asked once that step is done.
+    deadline; one that is ``asked_by`` another step counts as asked once that step is done, and
+    ``brought`` may find its answer in that step's ``done`` reply already.
     A step that may stand shares its stage only with steps it asks for.
     """
 
@@ -49,6 +50,7 @@ class Step:
     stands: Callable[[Any], bool | None] = _never
     refuses: Callable[[Any], dict[str, Any] | None] = _never
     asked_by: str | None = None
+    brought: Callable[[Any], dict[str, Any] | None] = _never
     pivot: bool = False
 
 
@@ -155,7 +157,7 @@ def advance(
     data = reply.model_dump(mode="json")
     if role == "done" and mark == "undoing" and answers == expected:
         # Too late to count, but not to know: if the step turns out to stand, nobody says it again.
-        saga = replace(saga, facts={**saga.facts, step.name: data})
+        saga = replace(saga, facts={**saga.facts, step.name: data, **_brought(table, step, reply)})
         return _note(saga, now, step.name, "done, but it is being undone"), []
     if mark != awaits or answers != expected:
         return _note(saga, now, step.name, f"ignored stale {role}"), []
@@ -163,10 +165,13 @@ def advance(
     if objection:
         role, data = "refused", objection
     if role == "done":
-        saga = replace(saga, facts={**saga.facts, step.name: data})
+        brought = _brought(table, step, reply)
+        saga = replace(saga, facts={**saga.facts, step.name: data, **brought})
         if any(other.pivot and other.asked_by == step.name for other in _asked(table, saga)):
             saga = replace(saga, deadline_at=None)
-        return _settle(table, _mark(saga, now, step.name, "done"), now)
+        for name in (step.name, *brought):
+            saga = _mark(saga, now, name, "done")
+        return _settle(table, saga, now)
     if role == "refused":
         saga = replace(saga, refusals={**saga.refusals, step.name: data})
         saga = _mark(saga, now, step.name, "refused", detail=data.get("code"))
@@ -223,6 +228,14 @@ def ask_again(
     saga = replace(saga, tries=tries, version=saga.version + 1)
     saga = _note(saga, now, by, f"asked again ({saga.tries})" if tries else "asked again")
     return _timed(saga, now), list(dict.fromkeys(waiting))
+
+
+def _brought(table: SagaTable, step: Step, reply: BaseModel) -> dict[str, dict[str, Any]]:
+    """The answers of other steps that this step's reply carries along."""
+    answers = {
+        other.name: other.brought(reply) for other in table.steps if other.asked_by == step.name
+    }
+    return {name: answer for name, answer in answers.items() if answer is not None}
 
 
 def _asked(table: SagaTable, saga: Saga) -> list[Step]:

@@ -87,6 +87,8 @@ async def run(
 ) -> None:
     """Serve until told to stop. A dead broker or database delays readiness, not the start."""
     failpoints.arm(settings.failpoint)
+    if settings.failpoint_file:
+        failpoints.arm_from(settings.failpoint_file)
     if not settings.bus_url.startswith(("amqp://", "amqps://")):
         raise MissingSetting(
             "RECLAMO_BUS_URL must be amqp://user:password@host/ for a service of its own; "

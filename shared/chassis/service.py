@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
 
 from chassis import audit_api, auth, migrations, operating, reconciling
 from chassis.audit_chain import IDLE_S, Sealer
 from chassis.db import Database
+from chassis.door import Router
 from chassis.errors import Unavailable
 from chassis.gauges import Gauges, Measure
 from chassis.http import create_app
@@ -36,7 +37,7 @@ class Service:
         database: Database,
         bus: Bus,
         verifier: auth.Verifier,
-        routers: list[APIRouter],
+        routers: list[Router],
         subscriptions: Iterable[Subscription],
         loops: Iterable[Loop] = (),
         verify_sender: bool = False,
@@ -57,7 +58,7 @@ class Service:
             routers.append(reconciling.router(books, self._subscriptions, release))
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
-        self.app: FastAPI = create_app(
+        self.app: Starlette = create_app(
             name,
             database=database,
             verifier=verifier,
@@ -85,7 +86,7 @@ class Service:
         self._gauges.start()
         self._tasks = [
             asyncio.create_task(work, name=f"{self.name}.{name}")
-            for name, work in [("relay", relay.run())]
+            for name, work in [("relay", relay.run()), ("wakes", self.database.share_wakes())]
             + [(loop.name, loop.run()) for loop in self._loops]
         ]
 

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         "", description="faults of the in-process bus, e.g. dup:0.2,reorder:16,seed=1"
     )
     failpoint: str = Field("", description="rehearse a crash, e.g. claims.relay.r3@2:kill")
+    failpoint_file: Path | None = Field(
+        None, description="a file with such text, read at the start and at each SIGUSR1"
+    )
 
     def database_url(self, service: str) -> str:
         """The database of a service; a SQLite file in the data folder unless set."""

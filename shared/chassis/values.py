@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import random
-import time
 import uuid
 from collections.abc import Sequence
+
+from chassis import sources
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NAMESPACE = uuid.UUID("6f1f4a52-6a0e-5c0b-9f0d-5b9d6f0c2a11")
@@ -16,10 +15,17 @@ def _base32(number: int) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def _stamp_ms() -> int:
+    return sources.current().now_ns() // 1_000_000
+
+
+def _random_80_bits() -> int:
+    return int.from_bytes(sources.current().randbytes(10), "big")
+
+
 def new_id(prefix: str) -> str:
     """A fresh id, ``<prefix>_<26 characters>``, that sorts by the millisecond it was made in."""
-    stamp = time.time_ns() // 1_000_000
-    return f"{prefix}_{_base32((stamp << 80) | int.from_bytes(os.urandom(10), 'big'))}"
+    return f"{prefix}_{_base32((_stamp_ms() << 80) | _random_80_bits())}"
 
 
 def derived_id(prefix: str, *parts: str) -> str:
@@ -34,21 +40,20 @@ def command_id(saga_id: str, step: str, direction: str) -> str:
 
 def uuid7() -> str:
     """A UUID of version 7 (RFC 9562): sorts by time."""
-    stamp = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    number = (stamp << 80) | (0x7 << 76) | ((random >> 64 & 0xFFF) << 64)
+    random = _random_80_bits()
+    number = (_stamp_ms() << 80) | (0x7 << 76) | ((random >> 64 & 0xFFF) << 64)
     number |= (0b10 << 62) | (random & ((1 << 62) - 1))
     return str(uuid.UUID(int=number))
 
 
 def random_token(size_bytes: int = 32) -> str:
     """An unguessable text of ``size_bytes`` random bytes, in hex."""
-    return os.urandom(size_bytes).hex()
+    return sources.current().randbytes(size_bytes).hex()
 
 
 def jitter(value: float, share: float) -> float:
     """``value`` give or take that share, so that a crowd does not come back all at once."""
-    return value * random.uniform(1 - share, 1 + share)
+    return value * sources.current().uniform(1 - share, 1 + share)
 
 
 def round_half_up(numerator: int, denominator: int) -> int:

@@ -9,6 +9,7 @@ from contracts.base import (
     Event,
     LineQuantity,
     LineSnapshot,
+    Part,
     RefundLine,
     Rejection,
     ReturnShipping,
@@ -63,11 +64,19 @@ class PlaceClaimHold(Command):
     return_shipping: ReturnShipping | None = None
 
 
+class BookedRefund(Part):
+    """A refund booked with the hold: ``amount`` in minor units, 0 without a ``refund_id``."""
+
+    refund_id: str | None = None
+    amount: int
+
+
 class ClaimHoldPlaced(Event):
     """Said by orders when the units and the money of a claim are held; heard by claims.
 
     ``amount`` is what the refund will be (minor units, 0 for a replace claim), ``explanation``
-    its parts. ``tax`` is what replacement lines carry.
+    its parts. ``tax`` is what replacement lines carry. ``refund`` is given where the hold was to
+    go on with the refund and no provider had to be asked: then no ClaimRefundSucceeded follows.
     """
 
     key: ClassVar[str] = "orders.claim-hold.placed.v1"
@@ -81,6 +90,7 @@ class ClaimHoldPlaced(Event):
         "tax": {"rate": 20.0, "code": None, "name": "default"},
         "return_shipping": None,
         "no_notification": False,
+        "refund": None,
     }
     claim_id: str
     order_id: str
@@ -91,6 +101,7 @@ class ClaimHoldPlaced(Event):
     tax: TaxRate | None = None
     return_shipping: ShippingQuote | None = None
     no_notification: bool = False
+    refund: BookedRefund | None = None
 
 
 class ClaimHoldRejected(Rejection):

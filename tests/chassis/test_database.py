@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from chassis import db
+from chassis import db, db_postgres
 from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
 from chassis.db_postgres import POOL_MAX, PostgresDatabase
 from chassis.db_sqlite import READERS_MAX, ReadOnlySqlite, SqliteDatabase
@@ -595,6 +595,36 @@ class TestExclusive:
                     await held.execute("UPDATE things SET amount = 1")
         await one.close()
         await other.close()
+
+    async def test_who_stands_by_gets_it_when_it_is_free(self, make_database: MakeDatabase) -> None:
+        database = await make_database(SCHEMA)
+        order: list[str] = []
+
+        async def stand_by() -> None:
+            async with database.exclusive("relay", again_s=0.01) as session:
+                assert session is not None
+                order.append("inherited")
+
+        async with database.exclusive("relay"):
+            heir = asyncio.create_task(stand_by())
+            await asyncio.sleep(0.1)
+            order.append("given up")
+        await heir
+        assert order == ["given up", "inherited"]
+
+    async def test_who_shows_no_sign_of_life_loses_it(
+        self, postgres_url_factory: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stopped process keeps its connection, and with it would keep the hold for ever."""
+        monkeypatch.setattr(db_postgres, "HOLD_S", 0.3)
+        url = await postgres_url_factory(SCHEMA)
+        one, other = db.connect(url), db.connect(url)
+        async with one.exclusive("relay") as stopped:
+            assert stopped is not None
+            async with other.exclusive("relay", again_s=0.05) as heir:
+                assert heir is not None
+                with pytest.raises(Unavailable):
+                    await stopped.execute("UPDATE things SET amount = 1")
 
 
 class TestPostgresGoesAway:

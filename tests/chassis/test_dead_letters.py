@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chassis import clock, context, dead_letters, unsent
+from chassis import at_rest, clock, context, dead_letters, unsent
 from chassis.db import Database, Row
 from chassis.errors import NotAllowed, NotFound
 from chassis.inbox import Inbox
@@ -212,6 +212,15 @@ class TestDiscard:
         await inbox.deliver(a_delivery(PACK, id_="m1"))
         assert await inbox.retry_due() is False
         assert await packed(database) == {}
+
+    async def test_at_rest_it_is_no_finding_and_counts_as_seen(self, database: Database) -> None:
+        await an_inbox(database, Packer()).deliver(misfit())
+        async with database.reading() as tx:
+            assert [found["id"] for found in await at_rest.findings(tx)] == ["m1"]
+        await discard(database, f"{QUEUE}:m1")
+        async with database.reading() as tx:
+            assert await at_rest.findings(tx) == []
+            assert await at_rest.seen_of(tx, consumer=QUEUE, message_ids=["m1"]) == {"m1"}
 
     async def test_it_can_be_taken_back(self, database: Database) -> None:
         inbox = an_inbox(database, Packer())

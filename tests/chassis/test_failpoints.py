@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from chassis import failpoints
 from chassis.failpoints import Broken, arm, failpoint
+from chassis.testing import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +86,37 @@ def test_killing_is_what_a_point_does_unless_told_otherwise(text: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "")
+
+
+async def test_a_file_arms_at_the_start_and_again_when_told(tmp_path: Path) -> None:
+    file = tmp_path / "failpoints"
+    failpoints.arm_from(file)
+    await failpoint("a")
+    file.write_text("a:raise\n")
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await eventually(lambda: bool(failpoints._armed))
+    with pytest.raises(Broken):
+        await failpoint("a")
+    file.unlink()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await eventually(lambda: not failpoints._armed)
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+
+
+async def test_a_watcher_is_told_every_passage_and_may_break_it() -> None:
+    passed: list[str] = []
+
+    async def watcher(name: str) -> None:
+        passed.append(name)
+        if name == "b":
+            raise failpoints.Broken(name)
+
+    failpoints.watch(watcher)
+    try:
+        await failpoints.failpoint("a")
+        with pytest.raises(failpoints.Broken):
+            await failpoints.failpoint("b")
+    finally:
+        failpoints.watch(None)
+    await failpoints.failpoint("c")
+    assert passed == ["a", "b"]

@@ -142,7 +142,7 @@ async def test_a_running_service_is_part_of_every_scrape_until_it_stops(tmp_path
 
     async def told() -> bool:
         found = await scrape()
-        return (found.get("reclamo_database_up"), found.get("reclamo_relay_lock")) == (0, 0)
+        return (found.get("reclamo_database_up"), found.get("reclamo_relay_holds")) == (0, 0)
 
     await eventually(told)
     await service.stop()

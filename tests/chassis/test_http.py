@@ -10,12 +10,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Response
 from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.responses import Response
 
 from chassis import auth, context, http
-from chassis.auth import Issuer, Principal, Verifier, Who
+from chassis.auth import Issuer, Principal, Verifier
 from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
+from chassis.door import BODY_MAX_BYTES, Router, Who
 from chassis.errors import (
     Conflict,
     Forbidden,
@@ -26,7 +28,8 @@ from chassis.errors import (
     Refusal,
     Unavailable,
 )
-from chassis.http import BODY_MAX_BYTES, JSON_DEPTH_MAX, Db, Tries, UnreadableJson, parse_json
+from chassis.http import Db, Tries
+from chassis.strict_json import JSON_DEPTH_MAX, UnreadableJson, parse_json
 from chassis.testing import MakeDatabase
 from tests.chassis.shop import SCHEMA, pack, packed
 
@@ -131,7 +134,7 @@ OUTCOMES: dict[str, Any] = {
     "not found": NotFound("box_missing", "No box."),
 }
 
-router = http.router()
+router = Router()
 
 
 @router.post("/boxes")
@@ -184,7 +187,7 @@ async def wait(outcome: str, db: Db, attempt: Tries) -> Response:
 Call = Callable[..., Awaitable[httpx2.Response]]
 
 
-def an_app(database: Database, checks: dict[str, str] | None = None) -> FastAPI:
+def an_app(database: Database, checks: dict[str, str] | None = None) -> Starlette:
     async def ready() -> dict[str, str]:
         return checks or {"database": "ok"}
 
@@ -197,7 +200,7 @@ def an_app(database: Database, checks: dict[str, str] | None = None) -> FastAPI:
     )
 
 
-def a_client(app: FastAPI, **options: Any) -> httpx2.AsyncClient:
+def a_client(app: Starlette, **options: Any) -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://shop", **options)
 
@@ -219,7 +222,7 @@ class _Nowhere(Database):
     def _begin(self, *, write: bool) -> Any:
         raise Unavailable("there is no database here")
 
-    def _hold(self, name: str) -> Any:
+    def _hold(self, name: str, again_s: float | None) -> Any:
         raise Unavailable("there is no database here")
 
 
@@ -249,14 +252,14 @@ class TestWhoMayComeIn:
         headers = {name: value.format(**tokens) for name, value in headers.items()}
         asked = 0
         async with a_client(app, headers=headers) as client:
-            for path, operations in app.openapi()["paths"].items():
-                for method in operations:
-                    answer = await client.request(
-                        method, path.replace("{", "").replace("}", ""), json={"box": "1"}
-                    )
+            for route in router.routes:
+                for method in route.methods or ():
+                    path = route.path.replace("{", "").replace("}", "")
+                    answer = await client.request(method, path, json={"box": "1"})
                     assert answer.status_code == 401, path
-                    assert answer.json()["code"] == "unauthorized"
-                    asked += 1
+                    if method != "HEAD":
+                        assert answer.json()["code"] == "unauthorized"
+                        asked += 1
         assert asked == 7
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz", "/version", "/metrics"])
@@ -504,7 +507,7 @@ class _Slow(Database):
 
     async def close(self) -> None: ...
 
-    def _hold(self, name: str) -> Any:
+    def _hold(self, name: str, again_s: float | None) -> Any:
         raise NotImplementedError
 
     def _begin(self, *, write: bool) -> Any:

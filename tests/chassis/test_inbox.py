@@ -284,6 +284,25 @@ class TestTrouble:
         for database in databases:
             await database.close()
 
+    async def test_a_try_counts_once_however_many_replicas_saw_the_message_due(
+        self, postgres_url_factory: DatabaseUrl
+    ) -> None:
+        url = await postgres_url_factory(SCHEMA)
+        databases = [db.connect(url).serve("shop", SCHEMA) for _ in range(3)]
+        inboxes = []
+        for database in databases:
+            await database.open()
+            inboxes.append(an_inbox(database, Packer(pause=lambda: asyncio.sleep(0.02))))
+        refuses = an_inbox(databases[0], Packer(troubles=[ValueError("once")] * 10))
+        for number in range(10):
+            await refuses.deliver(a_delivery(PACK, id_=f"m{number}"))
+        await make_due(databases[0])
+        await asyncio.gather(*(inbox.retry_due() for inbox in inboxes))
+        found = await rows(databases[0], "inbox")
+        assert {(row["state"], row["attempts"]) for row in found} == {("done", 2)}
+        for database in databases:
+            await database.close()
+
 
 class TestTheDatabaseIsAway:
     async def test_nothing_is_recorded_so_the_bus_keeps_the_message(self) -> None:

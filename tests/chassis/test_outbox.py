@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from chassis import context, failpoints, outbox
+from chassis import clock, context, failpoints, outbox
 from chassis.bus_local import LocalBus
 from chassis.db import Database, DuplicateRow
 from chassis.inbox import Inbox
@@ -321,6 +321,64 @@ class TestSeveralProcesses:
             more = await say(one, "a")
             await eventually(lambda: all_sent(one))
         assert (buses[0].ids + buses[1].ids).count(more[0]) == 1
+        await one.close()
+        await other.close()
+
+    async def test_a_relay_without_a_broker_leaves_the_outbox_to_one_that_has_one(
+        self, postgres_url_factory: DatabaseUrl
+    ) -> None:
+        from chassis import db
+
+        url = await postgres_url_factory(SCHEMA)
+        one, other = (db.connect(url).serve("shop", SCHEMA) for _ in range(2))
+        await one.open()
+        await other.open()
+        buses = [RecordingBus(), RecordingBus()]
+        async with relaying(one, buses[0]):
+            await say(one, "a")
+            await eventually(lambda: all_sent(one))
+            async with relaying(other, buses[1]):
+                buses[0].ready = False
+                said = await say(one, "a")
+                await eventually(lambda: buses[1].ids == said)
+        await one.close()
+        await other.close()
+
+    async def test_a_relay_that_was_stopped_until_it_lost_its_hold_begins_no_other_message(
+        self, postgres_url_factory: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from chassis import db
+
+        url = await postgres_url_factory(SCHEMA)
+        one, other = (db.connect(url).serve("shop", SCHEMA) for _ in range(2))
+        await one.open()
+        await other.open()
+        said = await say(one, "a", "a", "a")
+        stopped, heir = RecordingBus(), RecordingBus()
+        stopped_s, now = 0.0, clock.monotonic_s
+        monkeypatch.setattr(clock, "monotonic_s", lambda: now() + stopped_s)
+
+        async def stop(_: object) -> None:
+            nonlocal stopped_s
+            stopped_s = db.HOLD_S
+            async with other.transaction() as tx:
+                await tx.fetch(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                    " AND database = (SELECT oid FROM pg_database"
+                    " WHERE datname = current_database())"
+                )
+            await eventually(lambda: heir.ids == said)
+
+        stopped.then = stop
+        async with relaying(one, stopped):
+            await eventually(lambda: stopped.in_flight or stopped.ids)
+            async with relaying(other, heir):
+                await eventually(lambda: all_sent(other))
+                await eventually(lambda: not stopped.in_flight)
+                (late,) = await say(one, "a")
+                await eventually(lambda: late in stopped.ids + heir.ids)
+        assert stopped.ids == said[:1]
+        assert heir.ids == [*said, late]
         await one.close()
         await other.close()
 

@@ -290,6 +290,29 @@ class TestTimers:
         due = {row["id"] for row in await rows_of_sagas(database) if row["next_at"] < NOW}
         assert due == {"saga_0"}
 
+    async def test_several_replicas_wake_a_due_saga_once(
+        self, postgres_url_factory: DatabaseUrl
+    ) -> None:
+        import asyncio
+
+        url = await postgres_url_factory(SCHEMA)
+        replicas = [db.connect(url).serve("shop", SCHEMA) for _ in range(3)]
+        for database in replicas:
+            await database.open()
+        a_minute_ago = db.clock.now() - timedelta(minutes=1)
+        for number in range(10):
+            await begin(replicas[0], f"saga_{number}", a_minute_ago)
+        woken: list[str] = []
+
+        async def expire_one(tx: Tx, saga_id: str, now: datetime) -> None:
+            if await saga_log.expire(tx, TABLES, saga_id, now=now) is not None:
+                woken.append(saga_id)
+
+        await asyncio.gather(*(saga_log.wake_due(each, expire_one) for each in replicas))
+        assert sorted(woken) == [f"saga_{number}" for number in range(10)]
+        for database in replicas:
+            await database.close()
+
 
 class TestByHand:
     async def resume(self, database: Database) -> Saga:

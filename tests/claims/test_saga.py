@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from contracts.base import ReturnShipping
 from contracts.inventory import PlaceReservation, ReservationRejected
 from contracts.orders import (
+    BookedRefund,
     ClaimHoldPlaced,
     ClaimHoldRejected,
     ClaimHoldReleased,
@@ -240,6 +241,11 @@ class TestEveryPlay:
         )
 
 
+def _placed_and_booked() -> ClaimHoldPlaced:
+    booked = BookedRefund(refund_id="ref_01", amount=1000)
+    return example(ClaimHoldPlaced).model_copy(update={"refund": booked})
+
+
 class TestTheRefundIsThePivot:
     def test_an_unanswered_refund_is_never_given_up(self) -> None:
         for name in ("refund", "refund with additional items"):
@@ -265,6 +271,25 @@ class TestTheRefundIsThePivot:
         play.hear(example(ClaimRefundSucceeded), hold.message_id)
         assert saga.progress(play.saga).refunded
         play.run()
+        assert saga.progress(play.saga).finished
+
+    def test_a_refund_that_came_with_the_hold_needs_no_answer_of_its_own(self) -> None:
+        play = Play.begin(saga.CREATION, CREATIONS["refund"])
+        (hold,) = play.commands
+        play.hear(_placed_and_booked(), hold.message_id)
+        progress = saga.progress(play.saga)
+        assert (progress.held, progress.refunded, progress.finished) == (True, True, True)
+        assert play.saga.next_at is None
+
+    def test_given_up_after_a_refund_that_came_with_the_hold_goes_forward_again(self) -> None:
+        play = Play.begin(saga.CREATION, CREATIONS["refund"])
+        (hold,) = play.commands
+        play.commands.clear()
+        play.turn_back()
+        (release,) = play.commands
+        play.hear(_placed_and_booked(), hold.message_id)
+        play.hear(STANDING["hold"], release.message_id)
+        assert saga.progress(play.saga).refunded
         assert saga.progress(play.saga).finished
 
     def test_a_declined_refund_refuses_the_claim_in_the_words_of_the_decline(self) -> None:

@@ -24,7 +24,7 @@ from tests.deploy.system import RECLAMO, ROOT, TOKEN, Up, environment, reclamo
 
 COMMANDS = (
     *("up", "local", "serve", "migrate", "import", "replay", "seed", "doctor", "verify"),
-    *("keygen", "topology"),
+    *("keygen", "topology", "dlq", "outbox", "saga"),
 )
 SLICE = ROOT / "deploy" / "demo" / "online_retail_slice.csv"
 CLOSED = "127.0.0.1:1"

@@ -71,6 +71,11 @@ def test_only_the_gateway_publishes_a_port_and_touches_the_outside() -> None:
 class TestOurContainers:
     """What every container of ours has."""
 
+    def test_there_may_be_several_of_it(self, name: str) -> None:
+        assert not {"container_name", "hostname"} & set(SERVICES[name])
+        assert not SERVICES[name].get("volumes"), "nothing on a disk that they would share"
+        assert "deploy" not in SERVICES[name]
+
     def test_it_can_write_nowhere_and_become_nobody_else(self, name: str) -> None:
         service = SERVICES[name]
         assert service["read_only"] is True

@@ -37,10 +37,22 @@ async def test_orders_are_read_and_refunded_while_inventory_is_away(shop: Door) 
     assert (await shop.get("/admin/orders")).status_code == 200
 
 
-async def test_an_order_is_not_shown_without_its_claims_or_returns(shop: Door) -> None:
-    _without(shop, "returns")
+@pytest.mark.parametrize("name", ["claims", "returns"])
+async def test_an_order_is_not_shown_without_its_claims_or_returns(shop: Door, name: str) -> None:
+    claimed = await shop.claim(return_shipping={"option_id": "so_back", "price": 0})
+    assert claimed.status_code == 200, claimed.text
+    _without(shop, name)
     assert (await shop.get("/admin/orders/order_ana")).status_code == 503
     assert (await shop.get("/admin/orders")).status_code == 503
+
+
+async def test_an_order_that_nothing_came_of_is_shown_without_claims_and_returns(
+    shop: Door,
+) -> None:
+    _without(shop, "claims")
+    _without(shop, "returns")
+    order = await shop.order()
+    assert (order["claims"], order["returns"]) == ([], [])
 
 
 async def test_an_order_of_very_many_variants_is_read(shop: Door) -> None:

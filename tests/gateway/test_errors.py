@@ -22,7 +22,7 @@ from chassis.errors import (
     NotFound,
     Unavailable,
 )
-from chassis.http import UnreadableJson
+from chassis.strict_json import UnreadableJson
 from gateway import errors, wire
 from gateway.clients import TimedOut
 from gateway.gate import TooManyRequests

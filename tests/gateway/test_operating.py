@@ -303,16 +303,16 @@ class TestAServiceIsDown:
     async def test_it_is_named_and_hides_nothing_of_the_others(self, shop: Door) -> None:
         await lost_bus(shop)
         saga_id = await begin(shop)
-        await shop.embedded.services["inventory"].database.close()
+        await shop.embedded.services["returns"].database.close()
         for path in ("dead-letters", "outbox", "sagas"):
             found = await listed(shop, path)
-            assert found["missing"] == ["inventory"]
+            assert found["missing"] == ["returns"]
         assert found["count"] == 1
         assert (await shop.get(f"/admin/sagas/{saga_id}")).status_code == 200
         nowhere = await shop.get("/admin/sagas/claim_x")
         assert (nowhere.status_code, nowhere.json()) == (
             503,
-            {"type": "unexpected_state", "message": "no answer from inventory"},
+            {"type": "unexpected_state", "message": "no answer from returns"},
         )
 
     async def test_when_all_are_down_there_is_no_list(self, door: Door) -> None:
@@ -372,6 +372,6 @@ async def test_metrics_tell_of_every_service(shop: Door) -> None:
     assert found["reclamo_bus_ready", "claims", None] == 0
     for service in ("orders", "claims", "returns", "inventory"):
         assert found["reclamo_database_up", service, None] == 1
-        assert found["reclamo_relay_lock", service, None] == 1
+        assert found["reclamo_relay_holds", service, None] == 1
         assert found["reclamo_inbox_dead", service, None] == 0
     assert found["reclamo_refunds_unknown", "orders", None] == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
 from chassis.errors import Invalid
-from chassis.http import UnreadableJson
+from chassis.strict_json import UnreadableJson
 from gateway import wire
 
 

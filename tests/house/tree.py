@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 _PASSED_OVER = {
-    *(".git", ".venv", ".data", "__pycache__", ".hypothesis", ".import_linter_cache"),
+    *(".git", ".venv", ".data", "reports", "__pycache__", ".hypothesis", ".import_linter_cache"),
     *(".mypy_cache", ".pytest_cache", ".ruff_cache", "dist", "node_modules", ".idea", ".vscode"),
 }
 _BINARY = (".png", ".jpg", ".gif", ".ico", ".woff2", ".pdf", ".gz", ".zip", ".xlsx")

@@ -1,21 +1,16 @@
-"""Where an operator's commands read: at the gateway, or in the databases when nobody is there.
-
-Both answer in the gateway's shape: ``{<plural>, count, offset, limit, missing}``.
-"""
+"""The operator's lists out of the databases, read-only, for when the gateway does not answer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Protocol
-from urllib.parse import quote, urlencode
+from typing import Any
 
 from chassis import clock, dead_letters, saga_log, unsent
 from chassis.db import Database, Row, Tx
 from chassis.errors import NotFound, Unavailable
 from deploy.assembly import SERVICES, STORES
-from deploy.gateway_client import Gateway
 from deploy.reading import open_to_read
 from deploy.terminal import words
 from gateway.settings import GatewaySettings
@@ -26,35 +21,6 @@ _LISTS = {
     "outbox": ("messages", "created_at", False),
     "sagas": ("sagas", "created_at", False),
 }
-# A service that restarts is back within this.
-PATIENCE_S = 10.0
-
-
-class Source(Protocol):
-    """The operator's lists. ``what`` is dead-letters, outbox or sagas."""
-
-    async def page(self, what: str, *, limit: int, offset: int = 0, **filters: Any) -> Row:
-        """One page of a list; filters that are None do not count."""
-
-    async def one(self, what: str, id_: str) -> Row:
-        """One thing: {dead_letter} or {saga}."""
-
-
-class AtGateway:
-    """The lists that the gateway gives."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def page(self, what: str, *, limit: int, offset: int = 0, **filters: Any) -> Row:
-        """GET the list."""
-        given = {"limit": limit, "offset": offset, **filters}
-        query = urlencode({name: value for name, value in given.items() if value is not None})
-        return await self._gateway.get(f"/admin/{what}?{query}")
-
-    async def one(self, what: str, id_: str) -> Row:
-        """GET one."""
-        return await self._gateway.get(f"/admin/{what}/{quote(id_, safe='')}")
 
 
 class InDatabases:
@@ -114,13 +80,6 @@ async def _rows(
         return [], 0
     filters = {name: value for name, value in filters.items() if value is not None}
     return await saga_log.page(tx, **filters, limit=limit, now=now)
-
-
-@asynccontextmanager
-async def at_gateway(url: str, token: str | None) -> AsyncIterator[AtGateway]:
-    """The source at a URL."""
-    async with Gateway(url, token, patience_s=PATIENCE_S) as gateway:
-        yield AtGateway(gateway)
 
 
 @asynccontextmanager

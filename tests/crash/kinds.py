@@ -1,0 +1,182 @@
+"""What clients of the crash runs want done about one order line, and what must come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+UNITS = 3
+NET, GROSS = 1000, 1200
+# The fake provider loses its first answer for amounts that end in 08, and declines those in 02.
+LOST_ANSWER, DECLINED = 108, 102
+PLENTY, MORE, NONE_LEFT = "variant_crash", "variant_crash_more", "variant_crash_none"
+RETURN_OPTION = "so_crash_return"
+# A location where nothing is stocked.
+EMPTY_PLACE = "sloc_crash_empty"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``acts`` one after the other; a failpoint is armed for the last. The last one's answer is
+    ``status``. At rest the line has a claim in state ``claim``, a return in state ``returned``, and
+    its order got ``refund`` cents more back.
+    """
+
+    name: str
+    acts: tuple[str, ...]
+    provider: str = ""
+    status: int = 200
+    claim: str | None = None
+    payment: str = "na"
+    returned: str | None = None
+    refund: int = 0
+    weight: int = 0
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "refund",
+            ("claim refund",),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=3,
+        ),
+        Kind(
+            "refund by hand of money paid by hand",
+            ("claim refund",),
+            provider="manual",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=2,
+        ),
+        Kind("replace", ("claim replace",), claim="open", weight=3),
+        Kind(
+            "refund with return",
+            ("claim refund with return",),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            returned="requested",
+            weight=2,
+        ),
+        Kind(
+            "replace with return",
+            ("claim replace by two with return",),
+            claim="open",
+            returned="requested",
+            weight=2,
+        ),
+        Kind(
+            "refund with replacement",
+            ("claim refund with replacement",),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "refund, not waited for",
+            ("claim refund async",),
+            provider="manual",
+            status=202,
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind("return", ("return",), returned="requested", weight=1),
+        Kind(
+            "return and receive",
+            ("return", "receive"),
+            provider="fake",
+            returned="received",
+            refund=GROSS,
+            weight=3,
+        ),
+        Kind("cancel", ("claim replace", "cancel claim"), claim="canceled", weight=1),
+        Kind(
+            "cancel with return",
+            ("claim replace with return", "cancel return", "cancel claim"),
+            claim="canceled",
+            returned="canceled",
+            weight=1,
+        ),
+        Kind("cancel return", ("return", "cancel return"), returned="canceled", weight=1),
+        Kind("refund by hand", ("refund",), provider="fake", refund=LOST_ANSWER, weight=1),
+        Kind(
+            "refused: declined",
+            ("claim refund declined",),
+            provider="fake",
+            status=400,
+            claim="refused",
+            weight=1,
+        ),
+        Kind("refused: no stock", ("claim replace by none",), status=400, claim="refused"),
+        Kind("refused: units", ("claim replace too many",), status=400, claim="refused"),
+        Kind("refused: return", ("return too many",), status=400, returned="refused"),
+        Kind(
+            "refused: no such place",
+            ("return", "receive elsewhere"),
+            status=404,
+            returned="requested",
+        ),
+    )
+}
+
+
+def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tuple[str, Any]:
+    """Path and body of an act; ``known`` has claim_id and return_id once there are any."""
+    order = f"/admin/orders/{order_id}"
+    units = {"item_id": line_id, "quantity": UNITS + 1 if act.endswith("too many") else 1}
+    if act.startswith("claim"):
+        return f"{order}/claims", _claim(act.split()[1:], units)
+    if act.startswith("return"):
+        return f"{order}/return", {"items": [units]}
+    if act.startswith("receive"):
+        body: dict[str, Any] = {"items": [units]}
+        if act.endswith("elsewhere"):
+            body["location_id"] = EMPTY_PLACE
+        return f"/admin/returns/{known['return_id']}/receive", body
+    if act == "cancel claim":
+        return f"{order}/claims/{known['claim_id']}/cancel", {}
+    if act == "cancel return":
+        return f"/admin/returns/{known['return_id']}/cancel", {}
+    assert act == "refund", act
+    return f"{order}/refund", {"amount": LOST_ANSWER, "reason": "discount"}
+
+
+def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": words[0], "claim_items": [units | {"reason": "wrong_item"}]}
+    if words[0] == "replace" or "replacement" in words or "declined" in words:
+        variants = [NONE_LEFT] if "none" in words else [PLENTY]
+        if "two" in words:
+            # In both orders: who locks in the order of asking meets another who does.
+            variants = sorted((PLENTY, MORE), reverse=units["item_id"][-1] in "02468")
+        body["additional_items"] = [{"variant_id": each, "quantity": 1} for each in variants]
+    if "return" in words:
+        body["return_shipping"] = {"option_id": RETURN_OPTION, "price": 0}
+    if "declined" in words:
+        body["refund_amount"] = DECLINED
+    return body
+
+
+def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
+    """The ids that the next act needs, out of an answer: {claim_id?, return_id?}."""
+    found = {}
+    order = answer.get("order") or {}
+    for claim in order.get("claims", ()):
+        if any(item["item_id"] == line_id for item in claim["claim_items"]):
+            found["claim_id"] = claim["id"]
+            if claim.get("return_order"):
+                found["return_id"] = claim["return_order"]["id"]
+    for each in order.get("returns", ()):
+        if any(item["item_id"] == line_id for item in each["items"]):
+            found["return_id"] = each["id"]
+    return found

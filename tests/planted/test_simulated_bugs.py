@@ -1,0 +1,68 @@
+"""A net that never caught anything proves nothing: the simulation finds what is planted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.assembly import SUBSCRIPTIONS
+from deploy.cli import app
+from deploy.simulation.run import Simulation
+from tests.planted.bugs import BUGS, NOT_PLANTED, Bug, inbox_off, marked_before_confirm
+
+# Virtual seconds: a broken system often never comes to rest, and nobody has to wait for that.
+REST_S_MAX = 1000.0
+CONTROL = range(1, 9)
+
+
+def _wrong(simulation: Simulation, seed: int) -> list[str]:
+    return simulation.run(seed, rest_s_max=REST_S_MAX).wrong
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bug", BUGS, ids=str)
+def test_a_planted_bug_is_caught(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch, bug: Bug
+) -> None:
+    bug.plant(monkeypatch)
+    found = next((told for seed in bug.seeds if (told := _wrong(simulation, seed))), [])
+    assert any(bug.told in each for each in found), found
+
+
+@pytest.mark.timeout(600)
+def test_without_a_bug_the_same_seeds_find_nothing(simulation: Simulation) -> None:
+    assert {seed: wrong for seed in CONTROL if (wrong := _wrong(simulation, seed))} == {}
+
+
+@pytest.mark.timeout(600)
+def test_with_the_inbox_off_the_natural_keys_hold_alone(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox_off(monkeypatch)
+    assert {seed: wrong for seed in CONTROL if (wrong := _wrong(simulation, seed))} == {}
+
+
+def test_no_message_goes_to_two_queues_of_one_database() -> None:
+    # So a dedupe by id without the consumer (18) would change nothing.
+    for subscriptions in SUBSCRIPTIONS.values():
+        bound = Counter(binding for part in subscriptions for binding in part.bindings)
+        assert max(bound.values()) == 1
+
+
+def test_every_number_of_the_list_is_planted_or_says_why_not() -> None:
+    planted = {bug.number for bug in BUGS}
+    assert planted | set(NOT_PLANTED) == {str(number) for number in range(1, 30)}
+    assert not planted & set(NOT_PLANTED)
+
+
+def test_the_command_says_which_seed_failed_and_how_to_see_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    marked_before_confirm(monkeypatch)
+    ended = CliRunner().invoke(app, ["sim", "--seed", "1", "--json"])
+    assert ended.exit_code == 1
+    assert json.loads(ended.stdout)["failed"]["1"]
+    assert "reclamo sim --seed 1 --trace" in ended.stderr
