@@ -2,7 +2,7 @@
 their books and keeps what does not agree as findings.
 
 A difference counts only if it is still there a while later: two services may differ while work is
-under way. The job spends at most a hundredth of its time at work, however much there is.
+under way. No kind of look takes more than a fiftieth of the time, however much there is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 
 RECONCILER = Principal("reconciler", "system")
 PAGE_ROWS = 300
-REST = 100  # times as long as it worked
+REST = 50  # times as long as a piece of work took, it is not done again
+TURN_S = 1.0
 HOLD_S = 600.0
 AUTO_REPAIRS_MAX = 3
 SETTLED_S = 10  # what was sent a moment ago is on its way
@@ -58,13 +59,14 @@ class Reconciler:
         self._services = upstreams
         self._suspects: dict[Key, _Suspect] = {}
         self._sweep: AsyncIterator[None] | None = None
-        now = clock.monotonic_s()
-        self._due = {
-            "own": now + settings.drift_own_s,
-            "changed": now + settings.drift_changed_s,
-            "again": now + settings.drift_confirm_s,
-            "full": now + settings.drift_full_s,
+        self._every_s = {
+            "own": settings.drift_own_s,
+            "changed": settings.drift_changed_s,
+            "again": settings.drift_confirm_s,
+            "full": settings.drift_full_s,
         }
+        now = clock.monotonic_s()
+        self._due = {what: now + every_s for what, every_s in self._every_s.items()}
 
     # ---- when ------------------------------------------------------------------------------
 
@@ -73,42 +75,41 @@ class Reconciler:
         async with self._database.exclusive("reclamo.drift") as mine:
             until = clock.monotonic_s() + HOLD_S
             while mine is not None and clock.monotonic_s() < until:
-                began = clock.monotonic_s()
                 context.begin(context.Context(correlation_id=uuid7(), **_WHO))
-                try:
-                    await self._turn(began)
-                except _TROUBLE as trouble:
-                    log.info("drift_search_waits", reason=str(trouble))
-                await asyncio.sleep(max(1.0, REST * (clock.monotonic_s() - began)))
+                await self._turn()
+                await asyncio.sleep(TURN_S)
         return False
 
-    async def _turn(self, now: float) -> None:
-        """One piece of work: what has been due for the longest time."""
-        settings = self._settings
+    async def _turn(self) -> None:
+        """One piece of work, what has been due for the longest time, and when it is due again."""
+        began = clock.monotonic_s()
         what = min(self._due, key=self._due.__getitem__)
-        if now < self._due[what]:
+        if began < self._due[what]:
             return
-        if what == "own":
-            self._due["own"] = now + settings.drift_own_s
-            await self.own_books()
-        elif what == "changed":
-            self._due["changed"] = now + settings.drift_changed_s
-            await self.changed()
-        elif what == "again":
-            self._due["again"] = now + settings.drift_confirm_s
-            await self.again()
-        else:
-            self._due["full"] = now  # the next page takes its turn behind the others
-            await self._sweep_on(now + settings.drift_full_s)
+        pause_s = self._every_s[what]
+        try:
+            if what == "own":
+                await self.own_books()
+            elif what == "changed":
+                await self.changed()
+            elif what == "again":
+                await self.again()
+            elif await self._sweep_on():
+                pause_s = 0.0  # the next page, as soon as this one's rest is over
+        except _TROUBLE as trouble:
+            log.info("drift_search_waits", what=what, reason=str(trouble))
+        now = clock.monotonic_s()
+        self._due[what] = now + max(pause_s, REST * (now - began))
 
-    async def _sweep_on(self, next_at: float) -> None:
-        """The next page of everything; after the last one there is time. Trouble begins anew."""
+    async def _sweep_on(self) -> bool:
+        """The next page of everything; False after the last one. Trouble begins anew."""
         sweep, self._sweep = self._sweep or self._everything(), None
         try:
             await anext(sweep)
-            self._sweep = sweep
         except StopAsyncIteration:
-            self._due["full"] = next_at
+            return False
+        self._sweep = sweep
+        return True
 
     async def look(self) -> None:
         """Look at everything now, and again at what seems wrong; for people who cannot wait."""
