@@ -14,7 +14,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,23 +117,23 @@ class Inside(Clients):
             bus_local_faults=faults,
         )
         self.embedded = Embedded(self.settings, self._secrets)
+        self._server: Any = None
         self._serving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Inside:
         await self.embedded.start()
         port = free_port()
-        server = serve.server(self.embedded.gateway.app, host="127.0.0.1", port=port)
-        self._serving = asyncio.create_task(server.serve())
-        await eventually(lambda: server.started)
+        self._server = serve.server(self.embedded.gateway.app, host="127.0.0.1", port=port)
+        self._serving = asyncio.create_task(self._server.serve())
+        await eventually(lambda: self._server.started)
         self.come(f"http://127.0.0.1:{port}", self._secrets.admin_token)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.go()
         if self._serving is not None:
-            self._serving.cancel()
-            with suppress(BaseException):
-                await self._serving
+            self._server.should_exit = True
+            await self._serving
         await self.embedded.stop()
 
     @property
