@@ -526,10 +526,18 @@ class TestCrashesOfTheProcess:
     async def test_before_the_commit_nothing_is_left_and_the_redelivery_does_it(
         self, database: Database, point: str
     ) -> None:
-        failpoints.arm(f"shop.{PackBox.key}.{point}@1:hang")
+        reached = asyncio.Event()
+
+        async def hang(name: str) -> None:
+            if name == f"shop.{PackBox.key}.{point}":
+                failpoints.watch(None)
+                reached.set()
+                await asyncio.Event().wait()
+
+        failpoints.watch(hang)
         inbox = an_inbox(database, packer := Packer(reply=True))
         task = asyncio.create_task(inbox.deliver(a_delivery(PACK)))
-        await asyncio.sleep(0.05)
+        await reached.wait()
         task.cancel()
         await asyncio.wait([task])
         assert (await packed(database), await rows(database, "inbox")) == ({}, [])
