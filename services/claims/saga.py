@@ -251,6 +251,8 @@ SAGAS = {table.kind: table for table in (CREATION, CANCEL)}
 
 def progress(saga: Saga) -> Progress:
     """What the creation saga knows, in the claim's terms."""
+    if _may_stand(saga):
+        return Progress()
     if saga.direction in ("back", "undone"):
         return Progress(refusal=refusal_to_tell(saga))
     hold = saga.facts.get("hold", {})
@@ -267,6 +269,18 @@ def progress(saga: Saga) -> Progress:
         refunded=bool(refund and refund["amount"]),
         declined=hold["amount"] - refund["amount"] if hold and refund else 0,
         finished=saga.direction == "finished",
+    )
+
+
+def _may_stand(saga: Saga) -> bool:
+    """Given up, but the refund that rides on the hold may be out: orders has yet to say. A
+    refusal told now would be kept under the client's key, and the money might go out all the same.
+    """
+    marks = saga.marks
+    return (
+        saga.direction == "back"
+        and marks.get("hold") == "undoing"
+        and marks.get("refund") in ("asked", "done")
     )
 
 

@@ -373,8 +373,10 @@ class TestTimers:
         accepted = await open_claim(world, a_request(**SHIPPING))
         late = await world.replies()
         await expire(world, accepted.saga_id, DEADLINE_S)
-        assert isinstance(await outcome(world, accepted.claim_id), Refusal)
+        # Nobody is told no while the refund may be out: the answer would be kept for ever.
+        assert await outcome(world, accepted.claim_id) is None
         await world.hear(late)
+        assert await outcome(world, accepted.claim_id) is None
         world.others.pivot_passed = True
         await world.pump()
         claim = await world.claim(accepted.claim_id)
@@ -385,6 +387,18 @@ class TestTimers:
             "claim.refund_processed",
             "claim.confirmed",
         ]
+        await nothing_wrong(world)
+
+    async def test_a_claim_that_is_given_up_is_refused_once_nothing_of_it_can_stand(
+        self, world: World
+    ) -> None:
+        accepted = await open_claim(world, a_request(**SHIPPING))
+        await expire(world, accepted.saga_id, DEADLINE_S)
+        await world.pump()
+        refusal = await outcome(world, accepted.claim_id)
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == "timeout"
+        assert (await world.claim(accepted.claim_id))["status"] == "refused"
         await nothing_wrong(world)
 
     async def test_only_sagas_that_are_due_are_woken(self, world: World) -> None:
