@@ -132,9 +132,12 @@ class Client:
             return
         one = self._chance.choice(returns)
         items = [
-            {"item_id": item["item_id"], "quantity": max(1, item["requested_quantity"])}
+            {
+                "item_id": item["item_id"],
+                "quantity": self._chance.randint(1, max(1, item["requested_quantity"])),
+            }
             for item in one["items"]
-            if self._chance.random() < 0.9
+            if self._chance.random() < 0.8
         ]
         body: Json = {"items": items}
         if self._chance.random() < 0.3:

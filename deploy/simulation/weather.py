@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from math import sqrt
 
 from chassis import failpoints, outbox
@@ -24,6 +25,8 @@ from services.orders.settings import Settings as OrdersSettings
 AT_POINTS_MAX = 16
 CHANCE_AT_POINT = 0.07
 DEFECTS_MAX = 2
+CHANCE_OF_LEAP = 0.15
+LEAP_S = 1000
 TIMED = (3, 6)
 LASTS_S = 14.0
 _PAUSES_S = ((0.6, 0.05, 1.0), (0.85, 1.0, 4.0), (0.96, 4.0, 13.0), (1.0, 31.0, 40.0))
@@ -120,11 +123,19 @@ class Weather:
             return
         self._strike("trouble", name)
         self._broken[name] += 1
+        if self._chance.random() < CHANCE_OF_LEAP:
+            after_s = self._chance.uniform(0, 1)
+            self._world.loop.call_later(after_s, self._leap, context=Context())
         if ".accept." in name or ".answer." in name:
             raise Unavailable("trouble on purpose")
         if ".k" in name and not defect:
             raise Transient("trouble on purpose")
         raise Broken(name)
+
+    def _leap(self) -> None:
+        """Past every deadline, while something is not done: an undo may come before its do."""
+        self._strike("clock", LEAP_S)
+        self._world.clock_is_ahead_s += LEAP_S
 
     # ------------------------------------------------------------------ by the clock
 

@@ -404,7 +404,7 @@ BUGS = (
     Bug("3", "inbox and step guard off", inbox_and_step_guard_off, FEW, "(dead)"),
     Bug("4", "relay marks before the confirm", marked_before_confirm, FEW, "never saw it"),
     Bug("5", "cursor relay", cursor_relay, FEW, "never saw it"),
-    Bug("8", "no tombstone", no_tombstone, FEW, "I4"),
+    Bug("8", "no tombstone", no_tombstone, FEW, "still"),
     Bug("9", "no step guard", no_step_guard, FEW, "I"),
     Bug("10", "unknown refund is compensated", unknown_is_declined, FEW, "booked as declined"),
     Bug("11", "provider key per attempt", key_per_attempt, FEW, "nobody asked for it"),
@@ -419,7 +419,7 @@ BUGS = (
         "25", "provider called before any row", provider_before_any_row, FEW, "nobody asked for it"
     ),
     Bug("26", "refund recomputed from the total", recomputed_after_a_crash, FEW, "asked for"),
-    Bug("27", "receipt refunds announced units", announced_units_are_refunded, FEW, "I"),
+    Bug("27", "receipt refunds announced units", announced_units_are_refunded, FEW, "goods worth"),
     Bug("28", "release honored while a refund is in flight", release_while_in_flight, FEW, "I"),
 )
 
