@@ -195,6 +195,9 @@ class Database(ABC):
     def _glance(self) -> Any:
         return self._begin(write=False)
 
+    def _aside(self) -> Any:
+        return self._begin(write=False)
+
     @abstractmethod
     def _hold(self, name: str, again_s: float | None) -> Any: ...
 
@@ -211,6 +214,12 @@ class Database(ABC):
     async def reading(self) -> AsyncIterator[Tx]:
         """One consistent view; writing fails."""
         async with self._begin(write=False) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Tx]:
+        """As ``reading``, for what may take long: the rest of this process goes on meanwhile."""
+        async with self._aside() as tx:
             yield tx
 
     @asynccontextmanager

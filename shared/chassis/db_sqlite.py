@@ -136,6 +136,20 @@ class SqliteTx(Tx):
             raise _named(error) from error
 
 
+class _AsideTx(SqliteTx):
+    """Its statements run in a thread: one of these may read a whole table."""
+
+    async def fetch(self, sql: str, **params: Any) -> list[Row]:
+        def work() -> list[Row]:
+            return self._connection.execute(_translate(sql), params).fetchall()
+
+        try:
+            # To its end, also for a caller who goes away: the connection is closed after it.
+            return await to_the_end(asyncio.ensure_future(asyncio.to_thread(work)))
+        except sqlite3.Error as error:
+            raise _named(error) from error
+
+
 class _SqliteSession(Session):
     """The file's lock already keeps other processes out; ours ask the set of held names."""
 
@@ -264,6 +278,20 @@ class SqliteDatabase(Database):
                     self._readers.append(connection)
                 else:
                     connection.close()
+
+    @asynccontextmanager
+    async def _aside(self) -> AsyncIterator[SqliteTx]:
+        if not self._is_open():
+            raise Unavailable("the database is closed")
+        try:
+            connection = open_connection(self.path, write=False)
+        except sqlite3.Error as error:
+            raise _named(error) from error
+        try:
+            connection.execute("BEGIN")
+            yield _AsideTx(self, connection)
+        finally:
+            connection.close()
 
     @asynccontextmanager
     async def _hold(self, name: str, again_s: float | None) -> AsyncIterator[Session | None]:

@@ -79,7 +79,7 @@ def router(
     async def findings(db: Db, who: Who) -> Response:
         """What is wrong in this database alone: {findings}, a bounded number of them."""
         _may_look(who)
-        async with db.reading() as tx:
+        async with db.aside() as tx:
             found = await books.findings(tx) + await at_rest.lost_timers(tx, now=clock.now())
         return http.json_response({"findings": found[:FINDINGS_MAX]})
 

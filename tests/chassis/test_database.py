@@ -98,6 +98,40 @@ class TestTransactions:
                 await tx.execute("INSERT INTO things (id) VALUES ('a')")
         assert await ids(database) == []
 
+    async def test_a_glance_sees_what_is_committed(self, database: Database) -> None:
+        await put(database, "a")
+        async with database.glance() as tx:
+            assert await tx.fetch_value("SELECT COUNT(*) FROM things") == 1
+
+    async def test_a_long_look_aside_sees_one_state_and_keeps_nobody_from_work(
+        self, database: Database
+    ) -> None:
+        await put(database, "a")
+        slow = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000)"
+            " SELECT COUNT(*) AS steps FROM n"
+        )
+
+        async def look() -> tuple[int, int]:
+            async with database.aside() as tx:
+                before = await tx.fetch_value("SELECT COUNT(*) FROM things")
+                looked.set()
+                await tx.fetch(slow)
+                return before, await tx.fetch_value("SELECT COUNT(*) FROM things")
+
+        looked = asyncio.Event()
+        looking = asyncio.create_task(look())
+        await looked.wait()
+        await put(database, "b")
+        assert not looking.done()
+        assert await looking == (1, 1)
+
+    async def test_a_look_aside_cannot_write_and_names_its_errors(self, database: Database) -> None:
+        with pytest.raises(Exception, match=r"read-?only"):
+            async with database.aside() as tx:
+                await tx.fetch("INSERT INTO things (id) VALUES ('a') RETURNING id")
+        assert await ids(database) == []
+
     async def test_two_that_read_modify_and_write_lose_no_update(self, database: Database) -> None:
         """SQLite's default, no BEGIN before a SELECT, loses one of them silently."""
         await put(database, "a")
