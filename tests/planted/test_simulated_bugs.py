@@ -10,12 +10,19 @@ from typer.testing import CliRunner
 
 from deploy.assembly import SUBSCRIPTIONS
 from deploy.cli import app
+from deploy.simulation import clients
 from deploy.simulation.run import Simulation
 from tests.planted.bugs import BUGS, NOT_PLANTED, Bug, inbox_off, marked_before_confirm
 
 # Virtual seconds: a broken system often never comes to rest, and nobody has to wait for that.
-REST_S_MAX = 1000.0
+REST_S_MAX = 200.0
+PATIENCE_S = 400.0
 CONTROL = range(1, 9)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "PATIENCE_S", PATIENCE_S)
 
 
 def _wrong(simulation: Simulation, seed: int) -> list[str]:
