@@ -27,7 +27,6 @@ _ORDER = (
     "planted",
     "journeys",
     "crash",
-    "planted",
 )
 
 
