@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ class Errand:
 
 
 class Clients:
-    """Whoever asks the gateway, with the stock of order lines that they ask about."""
+    """Whoever asks the gateways, in turn, with the stock of order lines that they ask about."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -63,11 +64,11 @@ class Clients:
         self._lines: dict[str, list[tuple[str, str]]] = {"fake": [], "manual": []}
         self._numbers = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
-        self._url = ""
+        self._turns: Iterator[str] = iter(())
 
-    def come(self, url: str, token: str) -> None:
-        """Begin to be clients of this gateway."""
-        self._url = url
+    def come(self, gateways: list[str], token: str) -> None:
+        """Begin to be clients of these gateways."""
+        self._turns = itertools.cycle(gateways)
         self._session = aiohttp.ClientSession(
             headers={"x-medusa-access-token": token},
             connector=aiohttp.TCPConnector(limit=100),
@@ -166,7 +167,7 @@ class Clients:
         """One request; (status, body)."""
         assert self._session is not None
         async with self._session.post(
-            self._url + path, json=body, headers={"Idempotency-Key": key, **(headers or {})}
+            next(self._turns) + path, json=body, headers={"Idempotency-Key": key, **(headers or {})}
         ) as answer:
             return answer.status, await answer.read()
 

@@ -227,11 +227,12 @@ class ForkedLocal(Local):
         super()._plan_processes()
         for name, process in self.processes.items():
             forked = Forked(
-                process.name,
-                process.command,
-                process.environment,
-                process.url,
-                process.log_file,
+                name=process.name,
+                service=process.service,
+                command=process.command,
+                environment=process.environment,
+                url=process.url,
+                log_file=process.log_file,
             )
             forked.nursery = self.nursery
             self.processes[name] = forked

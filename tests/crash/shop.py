@@ -24,7 +24,7 @@ from chassis.messaging import Parcel
 from chassis.settings import Settings
 from chassis.testing import eventually
 from chassis.topology import dead_letter_queue
-from deploy.assembly import SERVICES, STORES, topology
+from deploy.assembly import PROCESSES, SERVICES, STORES, topology
 from deploy.secrets_file import Secrets
 from deploy.verify import Report, verify
 from services.orders import invariants as orders_books
@@ -75,7 +75,7 @@ class Shop(Clients):
         """Start everything, load orders, wait until the broker would survive a kill."""
         await self.system.start()
         self._keeper = asyncio.create_task(self._keep())
-        self.come(self.system.url, self.system.secrets.admin_token)
+        self.come(self.system.urls("gateway"), self.system.secrets.admin_token)
         for name in SERVICES:
             database = connect(self.system.database_url(name))
             self.databases[name] = database.serve(name, STORES[name].METADATA)
@@ -328,7 +328,7 @@ class Shop(Clients):
             bus_url=self.system.rabbit.url,
             data_dir=self.folder,
             secret_key=SecretStr(self.system.secrets.secret_key),
-            databases={name: self.system.database_url(name) for name in SERVICES},
+            databases={name: self.system.database_url(name) for name in PROCESSES},
         )
 
 

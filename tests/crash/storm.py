@@ -126,7 +126,7 @@ class Inside(Clients):
         self._server = serve.server(self.embedded.gateway.app, host="127.0.0.1", port=port)
         self._serving = asyncio.create_task(self._server.serve())
         await eventually(lambda: self._server.started)
-        self.come(f"http://127.0.0.1:{port}", self._secrets.admin_token)
+        self.come([f"http://127.0.0.1:{port}"], self._secrets.admin_token)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -372,7 +372,7 @@ class Distributed(Application):
             bus_url=self.local.rabbit.url,
             data_dir=self.data_dir,
             secret_key=SecretStr(SECRETS.secret_key),
-            databases={name: self.local.database_url(name) for name in SERVICES},
+            databases={name: self.local.database_url(name) for name in PROCESSES},
         )
 
     async def tamper(self, service: str, sql: str) -> int:

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import shutil
+import random
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,14 +22,11 @@ from chassis import clock
 from chassis.testing import eventually
 from deploy.assembly import PROCESSES, SERVICES
 from deploy.local import Process
+from tests.crash import rounds
+from tests.crash.clients import PATIENCE_S, Call, Errand
+from tests.crash.nursery import Nursery
+from tests.crash.shop import Shop, end_abandoned
 from tests.journeys.conftest import needs_engines
-from tests.journeys.crash_kit import (
-    PATIENCE_S,
-    Errand,
-    Load,
-    Shop,
-    audit,
-)
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -41,49 +36,71 @@ pytestmark = [
 ]
 
 ORDERS = 800
+SEED = 20261128
 CALLS_BEFORE, CALLS_ALONE, CALLS_AFTER = 4, 12, 8
 # A stopped process is found out by its silence: the relay's hold ends after 15 s, the broker's
 # heartbeats after 30 s, a transaction after 30 s. Then somebody else has to do the work as well.
 FOUND_OUT_WITHIN_S = 90.0
 
 
-class Replicas(Shop):
-    """A shop with two of everything, whose clients take the gateways in turn."""
+class Load(rounds.Load):
+    """Clients at work whose answers are counted."""
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+    @property
+    def calls_answered(self) -> int:
+        """How many calls of this load have their answer."""
+        return sum(asked.answer is not None for errand in self.errands for asked in errand.calls)
+
+    async def answered(self, calls: int) -> None:
+        """Until so many have; raises what a client met."""
+
+        def probe() -> bool:
+            self.look()
+            return self.calls_answered >= calls
+
+        await eventually(probe, within_s=PATIENCE_S)
+
+
+class Replicas(Shop):
+    """A shop with two of everything."""
+
+    def __init__(self, nursery: Nursery, *, orders: int) -> None:
+        super().__init__(nursery, orders=orders)
         self.system.replicas = 2
-        self._turns = itertools.count()
         self.crowd = 1
+        self._chance = random.Random(SEED)
         self._pause_s = 0.0
 
     @property
     def gateways(self) -> list[str]:
         return self.system.urls("gateway")
 
-    async def _post(self, path: str, body: dict[str, object], key: str) -> tuple[int, bytes]:
-        """To the gateways in turn. A crowd sends it several times at once: then the worst answer
-        counts, and good ones must be the same."""
-        gateways = [self.gateways[next(self._turns) % 2] for _ in range(self.crowd)]
-        told = await asyncio.gather(*(self.post_to(each, path, body, key) for each in gateways))
-        good = {answer for status, answer in told if status == 200}
-        assert len(good) <= 1, f"{key} is answered in {len(good)} ways: {good}"
-        return max(told, key=lambda each: each[0])
-
-    async def post_to(
-        self, gateway: str, path: str, body: dict[str, object], key: str
-    ) -> tuple[int, bytes]:
-        """One try at one gateway: status and bytes."""
-        assert self._session is not None
-        async with self._session.post(
-            gateway + path, json=body, headers={"Idempotency-Key": key}
-        ) as answer:
-            return answer.status, await answer.read()
+    @asynccontextmanager
+    async def load(self) -> AsyncIterator[Load]:
+        """Clients that work while inside and have all their answers at the end."""
+        load = Load(self, self._chance)
+        try:
+            yield load
+            await load.finish()
+        finally:
+            await load.leave()
 
     async def run(self, errand: Errand) -> None:
         """An errand, and a rest after it while everybody only waits."""
         await super().run(errand)
         await asyncio.sleep(self._pause_s)
+
+    async def _try(self, errand: Errand, asked: Call) -> str:
+        """A crowd asks several times at once: it has an answer when each of them has, the same."""
+        one_try = super()._try
+        crowd = [replace(asked) for _ in range(self.crowd)]
+        troubles = await asyncio.gather(*(one_try(errand, each) for each in crowd))
+        answers = {each.answer for each in crowd}
+        good = answers - {None}
+        assert len(good) <= 1, f"{asked.key} is answered in {len(good)} ways: {good}"
+        if answers == good:
+            asked.answer = good.pop()
+        return "; ".join(filter(None, troubles))
 
     @contextmanager
     def leisure(self) -> Iterator[None]:
@@ -94,7 +111,16 @@ class Replicas(Shop):
         finally:
             self._pause_s = 0.0
 
-    async def ask(self, method: str, url: str, body: dict[str, object] | None = None) -> Any:
+    async def same_answers(self, errands: list[Errand]) -> None:
+        """Every call once more at one gateway, then at the other."""
+        try:
+            for gateway in self.gateways:
+                self._turns = itertools.repeat(gateway)
+                await super().same_answers(errands)
+        finally:
+            self._turns = itertools.cycle(self.gateways)
+
+    async def request(self, method: str, url: str, body: dict[str, object] | None = None) -> Any:
         """A call that succeeds; its JSON."""
         assert self._session is not None
         async with self._session.request(method, url, json=body) as answer:
@@ -162,7 +188,7 @@ class Replicas(Shop):
     async def answers(self, process: Process) -> datetime:
         """Until it is there again; that moment."""
         with self.leisure():
-            await eventually(lambda: self._lives(process.url), within_s=PATIENCE_S, every_s=0.05)
+            await eventually(lambda: self.lives(process.name), within_s=PATIENCE_S, every_s=0.05)
         return clock.now()
 
 
@@ -170,29 +196,25 @@ class Replicas(Shop):
 async def shop() -> AsyncIterator[Replicas]:
     """One running system for all tests of the file."""
     needs_engines()
-    folder = tempfile.mkdtemp(prefix="reclamo-replicas-")
-    # PostgreSQL may have to run as another user, who must be able to walk through.
-    os.chmod(folder, 0o711)
-    running = Replicas(Path(folder))
+    end_abandoned()
+    nursery = Nursery()
     try:
-        await running.open(orders=ORDERS)
-        yield running
+        await nursery.ready()
+        running = Replicas(nursery, orders=ORDERS)
+        try:
+            await running.open()
+            yield running
+        finally:
+            await running.close()
     finally:
-        await running.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        nursery.close()
 
 
 async def _all_is_well(shop: Replicas, load: Load, since: datetime) -> None:
     """At rest, every answer stands at both gateways, and the books hold what was asked."""
-    await shop.rest(since)
-    lost = await shop.healed_late(since)
+    await shop.all_is_well(since, errands=load.errands)
+    lost = await shop.asked_again_late(since)
     assert not lost, "\n".join(lost[:20])
-    # An odd number of calls, or the second time each would meet the same gateway.
-    for _ in range(2):
-        await shop.same_answers(load)
-        next(shop._turns)
-    wrong = audit(shop.errands, await shop.books())
-    assert not wrong, "\n".join(wrong[:20])
 
 
 async def test_both_do_the_work_and_one_of_each_sends(shop: Replicas) -> None:
@@ -311,11 +333,11 @@ async def test_a_token_revoked_at_one_gateway_is_soon_refused_at_the_other(
     shop: Replicas,
 ) -> None:
     one, other = shop.gateways
-    made = await shop.ask("POST", f"{one}/admin/tokens", {"name": "short", "role": "agent"})
+    made = await shop.request("POST", f"{one}/admin/tokens", {"name": "short", "role": "agent"})
     secret, token_id = made["secret"], made["token"]["id"]
     for gateway in (one, other):
         assert await shop.knows(gateway, secret)
-    await shop.ask("DELETE", f"{one}/admin/tokens/{token_id}")
+    await shop.request("DELETE", f"{one}/admin/tokens/{token_id}")
     assert not await shop.knows(one, secret)
 
     async def refused() -> bool:
