@@ -15,6 +15,7 @@ from typing import Any
 
 from chassis import clock
 from chassis.db import Database, DuplicateRow, Row, Tx
+from chassis.failpoints import failpoint
 
 BATCH_ROWS = 500
 IDLE_S = 5.0
@@ -63,8 +64,10 @@ class Sealer:
             async with self._database.transaction() as tx:
                 last = await head(tx)
                 await tx.insert(tx.database.tables["audit_seals"], _chained(last, rows))
+                await failpoint(f"{self._database.service}.audit.k3")
         except DuplicateRow:
             return True
+        await failpoint(f"{self._database.service}.audit.k4")
         now = clock.monotonic_s()
         self._seen = max(self._seen, rows[-1]["seq"])
         self._holes |= {hole: now for hole in holes if hole not in self._holes}

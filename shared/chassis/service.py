@@ -53,7 +53,7 @@ class Service:
         self._loops = list(loops)
         routers = [*routers, audit_api.router]
         if "audit" in database.tables:
-            self._loops.append(Loop("audit", Sealer(database).step, idle_s=IDLE_S))
+            self._loops.append(Loop(f"{name}.audit", Sealer(database).step, idle_s=IDLE_S))
         if books is not None:
             routers.append(reconciling.router(books, self._subscriptions, release))
         self._verify_sender = verify_sender

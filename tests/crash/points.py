@@ -30,6 +30,7 @@ LOOPS = {
     "timers": ("timers.k1", "timers.k3", "timers.k4"),
     "parked": ("park.k3", "park.k4", "retry.k1", "retry.k2", "retry.k3", "retry.k4"),
     "refunds": ("refund.p1", "refund.p2", "refund.p3"),
+    "audit": ("audit.k3", "audit.k4"),
 }
 ACCEPT = ("accept.k1", "accept.k3", "accept.k4")
 ANSWER = ("answer.k3", "answer.k4")
@@ -37,7 +38,7 @@ ANSWER = ("answer.k3", "answer.k4")
 
 @dataclass(frozen=True)
 class Point:
-    """A failpoint; ``family``: message, relay, timers, parked, refunds, accept or answer.
+    """A failpoint; ``family``: message, relay, timers, parked, refunds, audit, accept or answer.
 
     ``message`` is the key of the message whose handling passes it, else empty.
     """
@@ -75,9 +76,9 @@ def handled(service: str) -> tuple[str, ...]:
 
 def loops(service: str) -> tuple[str, ...]:
     """The background loops of a service, by the names in its app.py; parked ones come with
-    every subscription."""
+    every subscription, and every service seals its audit trail."""
     own = re.findall(rf'Loop\(\s*"{service}\.(\w+)"', _source(f"services/{service}/app.py"))
-    return (*own, *(("parked",) if SUBSCRIPTIONS[service] else ()))
+    return (*own, *(("parked",) if SUBSCRIPTIONS[service] else ()), "audit")
 
 
 def accepts(service: str) -> bool:

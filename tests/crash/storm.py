@@ -103,6 +103,9 @@ class Storms:
         }
 
 
+_UNSEALED = "SELECT (SELECT COUNT(*) FROM audit) - (SELECT COUNT(*) FROM audit_seals) AS n"
+
+
 class Inside(Clients):
     """A whole installation in this process, and its clients."""
 
@@ -153,12 +156,12 @@ class Inside(Clients):
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
     async def rest(self) -> None:
-        """Until nothing is under way."""
+        """Until nothing is under way, and every record of the audit trail has its seal."""
 
         async def over() -> bool:
             for name, database in self.databases.items():
                 async with database.reading() as tx:
-                    if await at_rest.findings(tx):
+                    if await at_rest.findings(tx) or await tx.fetch_value(_UNSEALED):
                         return False
                     if name == "orders" and await orders_books.unsettled(tx):
                         return False
