@@ -62,7 +62,7 @@ async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
     answer = await parts.orders.get(f"/orders/{segment(order_id)}", who=who)
     found: Json = answer["order"]
     # Orders holds the remedies: where it has none there is nothing to ask claims and returns for.
-    kinds = found.pop("remedy_kinds")
+    kinds = answer["remedy_kinds"]
     (claims, returns), variants = await asyncio.gather(
         _claims_and_returns(parts, who, order_id, kinds), _variants(parts, who, found["items"])
     )

@@ -20,7 +20,7 @@ from chassis.db import Database
 from chassis.engines import free_port
 from chassis.settings import Settings
 from deploy import local
-from deploy.assembly import SERVICES, STORES
+from deploy.assembly import PROCESSES, SERVICES, STORES
 from deploy.bench.catalog import BenchFailed
 from deploy.reading import open_to_read
 from deploy.secrets_file import Secrets
@@ -176,7 +176,7 @@ class Distributed(System):
             bus_url=self.local.rabbit.url,
             data_dir=self.data_dir,
             secret_key=SecretStr(SECRETS.secret_key),
-            databases={name: self.local.database_url(name) for name in SERVICES},
+            databases={name: self.local.database_url(name) for name in PROCESSES},
         )
 
     async def _end(self) -> None:

@@ -103,7 +103,13 @@ async def _happen(
             books = await look.books()
         report = await verify(process.settings, at_rest=True)
         await process.stop()
-    wrong += [f"{f.invariant} {f.id} {f.message}" for f in report.findings]
+    wrong += [
+        f"{found.invariant} {found.id} {found.message}"
+        for found in report.findings
+        # A clock that was set back makes records look older than those before them, and the audit
+        # chain is right to ask about that.
+        if not (weather.clock_was_set_back and "was inserted later" in found.message)
+    ]
     wrong += audit(history, books)
     world.lines += as_lines(books)
     return Outcome(

@@ -24,7 +24,6 @@ from services.orders.settings import Settings as OrdersSettings
 
 AT_POINTS_MAX = 16
 CHANCE_AT_POINT = 0.07
-DEFECTS_MAX = 2
 CHANCE_OF_LEAP = 0.15
 LEAP_S = 1000
 TIMED = (3, 6)
@@ -60,10 +59,9 @@ class Weather:
         self._seen: Counter[str] = Counter()
         self._kill_in = 0
         self._again: Counter[str] = Counter()
-        self._defects: dict[str, bool] = {}
-        self._broken: Counter[str] = Counter()
         self.calm = False
         self.struck: Counter[str] = Counter()
+        self.clock_was_set_back = False
 
     @contextmanager
     def over(self) -> Iterator[None]:
@@ -116,19 +114,15 @@ class Weather:
         await asyncio.get_running_loop().create_future()
 
     def _trouble(self, name: str) -> None:
-        """A handler meets a defect, or trouble that passes: for one name always the same, and
-        defects only twice, since a message is rightly given up after four."""
-        defect = self._defects.setdefault(name, self._chance.random() < 0.5)
-        if defect and self._broken[name] == DEFECTS_MAX:
-            return
+        """Doors and handlers meet trouble that passes: a message that meets a defect on its fourth
+        try, whatever the others were, is rightly given up. Background work meets defects."""
         self._strike("trouble", name)
-        self._broken[name] += 1
         if self._chance.random() < CHANCE_OF_LEAP:
             after_s = self._chance.uniform(0, 1)
             self._world.loop.call_later(after_s, self._leap, context=Context())
         if ".accept." in name or ".answer." in name:
             raise Unavailable("trouble on purpose")
-        if ".k" in name and not defect:
+        if ".k" in name:
             raise Transient("trouble on purpose")
         raise Broken(name)
 
@@ -172,6 +166,7 @@ class Weather:
             ((-3600, True), (-600, True), (-5, True), (600, False), (3600, False), (20, True))
         )
         self._strike("clock", by_s)
+        self.clock_was_set_back |= corrected
         self._world.clock_is_ahead_s += by_s
         if corrected:
             await asyncio.sleep(self._chance.uniform(0.5, 12))

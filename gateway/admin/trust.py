@@ -13,7 +13,7 @@ from chassis.auth import Principal
 from chassis.db import Row
 from chassis.errors import Invalid
 from chassis.http import json_response
-from gateway import bodies, repairs, store, wire
+from gateway import answers, bodies, repairs, store, wire
 from gateway.gate import Gate, Parts, Who
 from gateway.shapes import check
 
@@ -86,17 +86,30 @@ async def list_findings(request: Request, parts: Parts, who: Who) -> Response:
 
 
 @router.post("/admin/findings/{finding_id}/repair")
-async def repair_finding(finding_id: str, parts: Parts, who: Who) -> Response:
+async def repair_finding(request: Request, finding_id: str, parts: Parts, who: Who) -> Response:
     """Make the proposed repair: {finding}. It is closed when the next look finds it gone."""
-    return json_response({"finding": _shown(await parts.reconciler.repair(finding_id, who))})
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        check(bodies.EMPTY, body)
+        return {"finding": _shown(await parts.reconciler.repair(finding_id, who))}
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 @router.post("/admin/findings/{finding_id}/dismiss")
 async def dismiss_finding(request: Request, finding_id: str, parts: Parts, who: Who) -> Response:
     """Want no more of it: {finding}. Body: note."""
-    given = check(bodies.DISMISS_FINDING, await wire.body(request))
-    finding = await parts.reconciler.dismiss(finding_id, given.get("note"))
-    return json_response({"finding": _shown(finding)})
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(bodies.DISMISS_FINDING, body)
+        finding = await parts.reconciler.dismiss(finding_id, given.get("note"))
+        return {"finding": _shown(finding)}
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 def _shown(finding: Row) -> dict[str, Any]:

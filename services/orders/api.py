@@ -65,10 +65,10 @@ async def list_orders(db: Db, who: Who, filters: schemas.OrderFilters) -> Respon
 
 @router.get("/orders/{order_id}")
 async def get_order(order_id: str, db: Db, who: Who) -> Response:
-    """One order whole: {order}."""
+    """One order whole, and which kinds of remedies it has: {order, remedy_kinds}."""
     async with db.reading() as tx:
-        order = await queries.order_by_id(tx, order_id=order_id, customer_id=_owner(who))
-    return http.json_response({"order": order})
+        found = await queries.order_by_id(tx, order_id=order_id, customer_id=_owner(who))
+    return http.json_response(found)
 
 
 @router.get("/orders/{order_id}/facts")

@@ -48,17 +48,16 @@ async def unknown_refunds(tx: Tx) -> tuple[int, datetime | None]:
 
 
 async def order_by_id(tx: Tx, *, order_id: str, customer_id: str | None) -> Row:
-    """An order whole, as Medusa shows it, without claims, returns and swaps.
+    """{order, remedy_kinds}: an order as Medusa shows it, without claims, returns and swaps, and
+    which of them there can be: without a remedy here there is no claim and no return anywhere.
 
-    ``remedy_kinds`` tells which of them there can be: without a remedy here there is no claim and
-    no return anywhere. ``customer_id`` restricts to that customer's orders. Raises
-    ``order_unknown``.
+    ``customer_id`` restricts to that customer's orders. Raises ``order_unknown``.
     """
     orders = await _orders(tx, [order_id])
     if not orders or not _visible(orders[0], customer_id):
         raise domain.order_unknown(order_id=order_id)
     kinds = await tx.fetch("SELECT DISTINCT kind FROM remedies WHERE order_id = :id", id=order_id)
-    return orders[0] | {"remedy_kinds": sorted(row["kind"] for row in kinds)}
+    return {"order": orders[0], "remedy_kinds": sorted(row["kind"] for row in kinds)}
 
 
 def _visible(order: Row, customer_id: str | None) -> bool:

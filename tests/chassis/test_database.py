@@ -737,7 +737,9 @@ class TestPostgresGoesAway:
             await tx.execute("SELECT pg_advisory_xact_lock(1)")
         async with database.transaction() as tx:
             assert await tx.fetch_value("SHOW lock_timeout") == "2s"
-            assert await tx.fetch_value("SELECT count(*) FROM pg_locks WHERE objid = 1") == 0
+            held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1"
+            here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            assert await tx.fetch_value(f"{held} AND {here}") == 0
 
     async def test_a_table_that_changed_under_a_statement_is_transient_then_fine(
         self, database: Database
