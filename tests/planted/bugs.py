@@ -327,7 +327,7 @@ def release_while_in_flight(patch: Patch) -> None:
             refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
             if refund is not None and refund["state"] == "held":
                 await paying.void_refund(tx, order, refund, now=now)
-            await holding.release_units(tx, command.claim_id, now)
+            await holding.release_units(tx, order, "claim", command.claim_id, now)
             await paying.close_order(tx, order, now)
         released = ClaimHoldReleased(claim_id=command.claim_id, pivot_passed=False)
         await put(tx, released, about=f"claim/{command.claim_id}")

@@ -55,7 +55,9 @@ async def killed_before_a_message_is_sent(shop: Shop) -> None:
 
 
 async def killed_when_a_request_was_accepted(shop: Shop) -> None:
-    await killed_at(shop, "claims.accept.k3", "refund, not waited for")
+    # Whether the answer is out before the end of the process is a race.
+    for _ in range(3):
+        await killed_at(shop, "claims.accept.k3", "refund, not waited for")
 
 
 async def many_at_once(shop: Shop) -> None:
