@@ -420,7 +420,7 @@ BUGS = (
     ),
     Bug("26", "refund recomputed from the total", recomputed_after_a_crash, FEW, "asked for"),
     Bug("27", "receipt refunds announced units", announced_units_are_refunded, FEW, "goods worth"),
-    Bug("28", "release honored while a refund is in flight", release_while_in_flight, FEW, "I"),
+    Bug("28", "release honored while a refund is in flight", release_while_in_flight, FEW, "I12"),
 )
 
 # By processes: tests/planted/test_process_bugs.py.
