@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
+
+_MEMORY = Path("/dev/shm")
+_MEMORY_LEAST = 4 * 2**30
+
+# Processes are killed here, but no plug is pulled: what the kernel holds is never lost. So where
+# there is room the files of all tests, and those of their engines, lie in memory.
+if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK):  # noqa: SIM102
+    if shutil.disk_usage(_MEMORY).free >= _MEMORY_LEAST:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None
 
 # A slow machine is no defect: the time of a single example proves nothing.
 settings.register_profile("reclamo", deadline=None)

@@ -52,6 +52,7 @@ async def open_claim(
         attempt=attempt,
         bound_s=bound_s,
         location=f"/claims/{accepted.claim_id}",
+        one_statement=True,
     )
 
 
@@ -80,6 +81,7 @@ async def cancel_claim(
         attempt=attempt,
         bound_s=bound_s,
         location=f"/claims/{claim_id}",
+        one_statement=True,
     )
 
 

@@ -11,6 +11,7 @@ from chassis.saga_log import load
 from chassis.values import derived_id
 from services.claims import domain
 from services.claims.saga import refusal_to_tell
+from services.claims.store import SENDS_OUT
 
 # A claim that was never agreed to shows on no public read, only in the operator's saga view.
 _VISIBLE = "recovery_point <> 'started' AND status <> 'refused'"
@@ -48,7 +49,9 @@ async def outcome_of_cancel(tx: Tx, *, saga_id: str) -> dict[str, Any] | Refusal
 
 async def claim_by_id(tx: Tx, *, claim_id: str) -> Row | None:
     """One visible claim with its sagas' timelines, or None."""
-    rows = await tx.fetch(f"SELECT * FROM claims WHERE id = :id AND {_VISIBLE}", id=claim_id)
+    rows = await tx.fetch(
+        f"SELECT *, {SENDS_OUT} FROM claims WHERE id = :id AND {_VISIBLE}", id=claim_id
+    )
     if not rows:
         return None
     claim = (await _complete(tx, rows))[0]
@@ -59,7 +62,8 @@ async def claim_by_id(tx: Tx, *, claim_id: str) -> Row | None:
 async def claims_of_order(tx: Tx, *, order_id: str) -> list[Row]:
     """The visible claims of an order, oldest first."""
     rows = await tx.fetch(
-        f"SELECT * FROM claims WHERE order_id = :id AND {_VISIBLE} ORDER BY created_at, id",
+        f"SELECT *, {SENDS_OUT} FROM claims WHERE order_id = :id AND {_VISIBLE}"
+        " ORDER BY created_at, id",
         id=order_id,
     )
     return await _complete(tx, rows)
@@ -73,7 +77,7 @@ async def list_claims(
     where = " AND ".join(conditions)
     count = await tx.fetch_value(f"SELECT COUNT(*) FROM claims WHERE {where}", **filters)
     rows = await tx.fetch(
-        f"SELECT * FROM claims WHERE {where}"
+        f"SELECT *, {SENDS_OUT} FROM claims WHERE {where}"
         " ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset",
         **filters,
         limit=limit,
@@ -87,9 +91,11 @@ async def _complete(tx: Tx, rows: list[Row]) -> list[Row]:
         return []
     ids = [row["id"] for row in rows]
     items = await tx.fetch("SELECT * FROM claim_items WHERE claim_id IN :ids ORDER BY id", ids=ids)
-    lines = await tx.fetch(
-        "SELECT * FROM additional_items WHERE claim_id IN :ids ORDER BY line_id", ids=ids
-    )
+    lines = []
+    if any(row["sends_out"] for row in rows):
+        lines = await tx.fetch(
+            "SELECT * FROM additional_items WHERE claim_id IN :ids ORDER BY line_id", ids=ids
+        )
     return [_claim(row, items, lines) for row in rows]
 
 

@@ -88,6 +88,10 @@ ADDITIONAL_ITEMS = sa.Table(
 )
 
 
+# Most claims send nothing out, and need no second look for it.
+SENDS_OUT = "EXISTS (SELECT 1 FROM additional_items a WHERE a.claim_id = claims.id) AS sends_out"
+
+
 async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datetime) -> None:
     """Store a new claim. ``request``: idempotency_key, metadata, address and shipping methods."""
     row = _state(claim) | {
@@ -137,17 +141,21 @@ async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datet
 
 async def load(tx: Tx, *, claim_id: str) -> Claim | None:
     """The claim, locked for this transaction."""
-    row = await tx.fetch_one("SELECT * FROM claims WHERE id = :id FOR UPDATE", id=claim_id)
+    row = await tx.fetch_one(
+        f"SELECT *, {SENDS_OUT} FROM claims WHERE id = :id FOR UPDATE", id=claim_id
+    )
     if row is None:
         return None
     items = await tx.fetch(
         "SELECT * FROM claim_items WHERE claim_id = :id ORDER BY id", id=claim_id
     )
-    additional = await tx.fetch(
-        "SELECT line_id, variant_id, quantity FROM additional_items"
-        " WHERE claim_id = :id ORDER BY line_id",
-        id=claim_id,
-    )
+    additional = []
+    if row["sends_out"]:
+        additional = await tx.fetch(
+            "SELECT line_id, variant_id, quantity FROM additional_items"
+            " WHERE claim_id = :id ORDER BY line_id",
+            id=claim_id,
+        )
     return Claim(
         items=tuple(
             ClaimItem(

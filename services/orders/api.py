@@ -114,6 +114,7 @@ async def refund_order(
         attempt=attempt,
         bound_s=bound_s,
         location=f"/orders/{order_id}/ledger",
+        one_statement=True,
     )
 
 

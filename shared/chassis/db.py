@@ -86,6 +86,7 @@ class Tx(ABC):
         self.database = database
         self._callbacks: list[Callable[[], None]] = []
         self._wakes: list[str] = []
+        self._at_end: dict[sa.Table, list[Mapping[str, Any]]] = {}
 
     @abstractmethod
     async def fetch(self, sql: str, **params: Any) -> list[Row]:
@@ -132,6 +133,17 @@ class Tx(ABC):
         names, defaults = _insert_plan(table, keys)
         values = [tuple(row.get(name, defaults.get(name)) for name in names) for row in given]
         return await self._insert(table, names, values, ignore_conflicts)
+
+    def insert_at_end(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        """Insert a row just before the commit, with all others of its table in one statement.
+
+        For what nobody reads in this transaction. A constraint it meets fails the commit.
+        """
+        self._at_end.setdefault(table, []).append(row)
+
+    async def _end(self) -> None:
+        for table, rows in self._at_end.items():
+            await self.insert(table, rows)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call this once the transaction stands; never after a rollback."""
@@ -280,18 +292,24 @@ class Database(ABC):
         """
 
     async def wait(
-        self, key: str, probe: Callable[[Tx], Awaitable[T | None]], bound_s: float
+        self,
+        key: str,
+        probe: Callable[[Tx], Awaitable[T | None]],
+        bound_s: float,
+        *,
+        one_statement: bool = False,
     ) -> T | None:
         """Wait until ``probe`` finds something, at most ``bound_s`` seconds; None if it never did.
 
         Woken by ``tx.wake(key)`` in any process; looks by itself
-        every 25 to 200 ms in case that a hint of another process got lost. Holds no connection
-        while it waits.
+        every 50 to 200 ms in case that a hint of another process got lost. Holds no connection
+        while it waits. A probe of ``one_statement`` is spared the cost of a view.
         """
+        look = self.glance if one_statement else self.reading
         event = asyncio.Event()
         self._waiting.setdefault(key, {})[event] = None
         deadline = clock.monotonic_s() + bound_s
-        pause_s = 0.025
+        pause_s = 0.05
         try:
             while True:
                 try:
@@ -300,7 +318,7 @@ class Database(ABC):
                 except TimeoutError:
                     pause_s = min(pause_s * 2, 0.2)
                 event.clear()
-                async with self.reading() as tx:
+                async with look() as tx:
                     found = await probe(tx)
                 if found is not None:
                     return found

@@ -254,6 +254,7 @@ class PostgresDatabase(Database):
             try:
                 await tx.execute(begin)
                 yield tx
+                await tx._end()
             except BaseException:
                 await self._rollback(connection)
                 raise

@@ -231,6 +231,7 @@ class SqliteDatabase(Database):
             tx = SqliteTx(self, connection)
             try:
                 yield tx
+                await tx._end()
             except BaseException:
                 connection.rollback()
                 raise

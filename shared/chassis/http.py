@@ -151,6 +151,7 @@ async def settled(
     attempt: Attempt,
     bound_s: float,
     location: str,
+    one_statement: bool = False,
 ) -> Response:
     """Wait until what was accepted is decided, holding nothing meanwhile.
 
@@ -159,7 +160,7 @@ async def settled(
     """
     if attempt.respond_async:
         return json_response({"id": key, "status": "accepted"}, 202, {"Location": location})
-    found = await database.wait(key, outcome, bound_s)
+    found = await database.wait(key, outcome, bound_s, one_statement=one_statement)
     if found is None:
         return unavailable(
             Unavailable(

@@ -136,10 +136,11 @@ async def put(
         "payload": payload.decode(),
         "created_at": clock.now(),
     }
-    again = message_id is not None
-    written = await tx.insert(tx.database.tables["outbox"], [row], ignore_conflicts=again)
-    if not written:
-        await resend(tx, [envelope.id])
+    table = tx.database.tables["outbox"]
+    if message_id is None:
+        tx.insert_at_end(table, row)
+    elif not await tx.insert(table, [row], ignore_conflicts=True):
+        await resend(tx, [message_id])
     tx.wake("outbox")
     return envelope.id
 
@@ -213,7 +214,7 @@ class Relay:
             pass
 
     async def _batch(self, session: Session) -> bool:
-        """Send one batch; False when there was nothing, or nothing could be sent."""
+        """Send one batch; True when there may be more to send now."""
         if not self._bus.ready:
             return False
         rows = await session.fetch(
@@ -242,7 +243,8 @@ class Relay:
             )
         for failed in (row for _, row in groups if row is not None):
             await self._note_unroutable(session, failed)
-        return bool(confirmed)
+        # What is written from now on wakes us; what failed waits for the next look.
+        return len(rows) == BATCH_ROWS and bool(confirmed)
 
     async def _in_order(self, group: list[Row]) -> tuple[list[int], Row | None]:
         """Send one aggregate's rows one after the other; stops at the first that fails."""
