@@ -19,6 +19,7 @@ from chassis.inbox import Inbox
 from chassis.loops import Loop
 from chassis.messaging import Bus, Subscription
 from chassis.outbox import Relay
+from chassis.topology import Topology
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Service:
         if "audit" in database.tables:
             self._loops.append(Loop(f"{name}.audit", Sealer(database).step, idle_s=IDLE_S))
         if books is not None:
-            routers.append(reconciling.router(books, self._subscriptions, release))
+            routers.append(reconciling.router)
         self._verify_sender = verify_sender
         self._tasks: list[asyncio.Task[None]] = []
         self.app: Starlette = create_app(
@@ -66,6 +67,9 @@ class Service:
             ready=self.ready,
         )
         self.app.state.models = {part.queue: part.models for part in self._subscriptions}
+        if books is not None:
+            bindings = Topology.of(self._subscriptions).bindings
+            self.app.state.reconciling = reconciling.Desk(books, bindings, release)
         self.app.state.sagas = sagas or operating.SagaDesk()
         kinds = tuple(self.app.state.sagas.tables)
         self._gauges = Gauges(name, database, lambda: bus.ready, kinds=kinds, measure=measure)

@@ -20,18 +20,20 @@ from typing import Any
 import structlog
 
 from chassis import clock
-from tests.crash import matrix, report, rounds, storm
+from tests.crash import matrix, others, report, rounds, storm
 from tests.crash.matrix import Matrix, Scenario
 from tests.crash.nursery import Nursery
+from tests.crash.others import Planted, Seeds
 from tests.crash.rounds import Rounds
 from tests.crash.shop import Shop, end_abandoned
 from tests.crash.storm import Storms
 
-PARTS = ("matrix", "rounds", "storm")
-# scenarios (0: all), kills of services, broker, PostgreSQL, sagas, duplicates, those without inbox
+PARTS = ("matrix", "rounds", "storm", "simulation", "planted")
+# scenarios (0: all), kills of services, broker, PostgreSQL, sagas, duplicates, those without
+# inbox, seeds of the simulation
 COUNTS = {
-    "quick": (-1, 40, 2, 2, 400, 20_000, 2_000),
-    "full": (0, 1_000, 100, 100, 20_000, 1_000_000, 100_000),
+    "quick": (-1, 40, 2, 2, 400, 20_000, 2_000, 100),
+    "full": (0, 1_000, 100, 100, 20_000, 1_000_000, 100_000, 10_000),
 }
 
 
@@ -40,7 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("counts", choices=COUNTS, nargs="?", default="quick")
     parser.add_argument("--parts", default=",".join(PARTS), help="which of " + ", ".join(PARTS))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    names = ("scenarios", "services", "brokers", "postgres", "sagas", "duplicates", "bare")
+    names = ("scenarios", "services", "brokers", "postgres", "sagas", "duplicates", "bare", "seeds")
     for name in names:
         parser.add_argument(f"--{name}", type=int, help="instead of the count of quick or full")
     parser.add_argument("--only", default="", help="scenarios that have this in their name")
@@ -63,6 +65,7 @@ class Run:
     def __init__(self, given: argparse.Namespace) -> None:
         self._given = given
         self.matrix, self.rounds, self.storms = Matrix(), Rounds(), Storms()
+        self.seeds, self.planted = Seeds(), Planted()
         self._nursery: Nursery | None = None
 
     def found(self) -> dict[str, dict[str, Any]]:
@@ -71,6 +74,8 @@ class Run:
             "matrix": self.matrix.report(),
             "rounds": self.rounds.report(),
             "storm": self.storms.report(),
+            "simulation": self.seeds.report(),
+            "planted": self.planted.report(),
         }
         return {name: parts[name] for name in PARTS if name in self._given.parts.split(",")}
 
@@ -107,6 +112,10 @@ class Run:
                         storms=self.storms,
                         tell=tell,
                     )
+            if "simulation" in parts:
+                await others.simulate(first=1, count=given.seeds, seeds=self.seeds, tell=tell)
+            if "planted" in parts:
+                await others.plant(planted=self.planted, tell=tell)
         finally:
             if self._nursery is not None:
                 self._nursery.close()
@@ -188,9 +197,15 @@ def main() -> int:
         complete = asyncio.run(_until_told(run))
     finally:
         parts = run.found()
-        about = {"complete": complete, "seconds": round(clock.monotonic_s() - begun, 1)}
         violations = report.write(
-            {"run": about, **parts}, seed=given.seed, counts=given.counts, file=given.report
+            parts,
+            run={
+                "counts": given.counts,
+                "seed": given.seed,
+                "complete": complete,
+                "seconds": round(clock.monotonic_s() - begun, 1),
+            },
+            file=given.report,
         )
         print(report.table(parts))
         tell(f"{violations} violations, report in {given.report}")

@@ -36,21 +36,27 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write(parts: dict[str, dict[str, Any]], *, seed: int, counts: str, file: Path) -> int:
-    """Write the file; how many violations there were."""
-    violations = sum(len(part.get("violations", ())) for part in parts.values())
-    document = {
+def write(parts: dict[str, dict[str, Any]], *, run: dict[str, Any], file: Path) -> int:
+    """Write the parts into the file; how many violations they had.
+
+    Parts take hours and may be run one by one: those that are in the file already stay, each with
+    the ``run`` and the versions that it is from.
+    """
+    about = {
         "at": clock.now().isoformat(timespec="seconds"),
-        "seed": seed,
-        "counts": counts,
         "command": " ".join(["python", "-m", "tests.crash", *sys.argv[1:]]),
+        **run,
         "versions": versions(),
-        "violations": violations,
-        **parts,
     }
+    known = json.loads(file.read_text())["parts"] if file.exists() else {}
+    known |= {name: {"run": about, **part} for name, part in parts.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(document, indent=1) + "\n")
-    return violations
+    file.write_text(json.dumps({"violations": _count(known), "parts": known}, indent=1) + "\n")
+    return _count(parts)
+
+
+def _count(parts: dict[str, dict[str, Any]]) -> int:
+    return sum(len(part["violations"]) for part in parts.values())
 
 
 def table(parts: dict[str, dict[str, Any]]) -> str:

@@ -20,12 +20,24 @@ PARTS = {
 
 def test_the_report_counts_violations_and_says_what_was_tested(tmp_path: Path) -> None:
     file = tmp_path / "reports" / "reliability.json"
-    assert report.write(PARTS, seed=5, counts="quick", file=file) == 1
+    assert report.write(PARTS, run={"seed": 5, "counts": "quick"}, file=file) == 1
     said = json.loads(file.read_text())
     assert said["violations"] == 1
-    assert (said["seed"], said["counts"]) == (5, "quick")
-    assert said["rounds"]["violations"] == ["round 1: lost: a claim"]
-    assert {"commit", "python", "postgres", "rabbitmq", "system"} <= set(said["versions"])
+    rounds = said["parts"]["rounds"]
+    assert (rounds["run"]["seed"], rounds["run"]["counts"]) == (5, "quick")
+    assert rounds["violations"] == ["round 1: lost: a claim"]
+    assert {"commit", "python", "postgres", "rabbitmq", "system"} <= set(rounds["run"]["versions"])
+
+
+def test_parts_run_one_by_one_make_one_report(tmp_path: Path) -> None:
+    file = tmp_path / "reliability.json"
+    report.write(PARTS, run={"seed": 5}, file=file)
+    again = {"rounds": {"service_kills": 8, "violations": []}}
+    assert report.write(again, run={"seed": 6}, file=file) == 0
+    said = json.loads(file.read_text())
+    seeds = {name: part["run"]["seed"] for name, part in said["parts"].items()}
+    assert seeds == {"matrix": 5, "rounds": 6}
+    assert said["violations"] == 0
 
 
 def test_the_table_shows_figures_and_what_is_wrong() -> None:
@@ -53,7 +65,25 @@ def test_a_run_that_is_stopped_writes_what_it_has(tmp_path: Path) -> None:
     table, words = run.communicate(timeout=120)
     assert run.returncode == 2, words
     said = json.loads(file.read_text())
-    assert said["run"]["complete"] is False
     assert said["violations"] == 0
-    assert said["storm"]["duplicates"] > 0
+    assert said["parts"]["storm"]["run"]["complete"] is False
+    assert said["parts"]["storm"]["duplicates"] > 0
     assert "duplicates" in table
+
+
+@pytest.mark.timeout(300)
+def test_seeds_of_the_simulation_stand_in_the_report(tmp_path: Path) -> None:
+    file = tmp_path / "reliability.json"
+    options = ["--parts", "simulation", "--seeds", "3", "--report", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash", *options],
+        cwd=report.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    simulation = json.loads(file.read_text())["parts"]["simulation"]
+    assert (simulation["seeds"], simulation["violations"]) == (3, [])
+    assert simulation["sagas"] > 0
+    assert simulation["run"]["complete"] is True

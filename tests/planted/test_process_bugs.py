@@ -32,7 +32,7 @@ from tests.crash.storm import Inside
 from tests.journeys.conftest import needs_engines
 from tests.planted import process_bugs
 
-pytestmark = [pytest.mark.xdist_group("planted"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 POINTS = {point.name: point for point in points()}
 # Before the first timer of a saga (30 s) could heal it.
