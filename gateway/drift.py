@@ -2,7 +2,7 @@
 their books and keeps what does not agree as findings.
 
 A difference counts only if it is still there a while later: two services may differ while work is
-under way. No kind of look takes more than a fiftieth of the time, however much there is.
+under way. No kind of look takes more than a two-hundredth of the time, however much there is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 RECONCILER = Principal("reconciler", "system")
 PAGE_ROWS = 300
-REST = 50  # times as long as a piece of work took, it is not done again
+REST = 200  # times as long as a piece of work took, it is not done again
 TURN_S = 1.0
 HOLD_S = 600.0
 AUTO_REPAIRS_MAX = 3

@@ -20,6 +20,9 @@ if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK):  # noqa: SIM102
         os.environ["TMPDIR"] = str(_MEMORY)
         tempfile.tempdir = None
 
+# Hundreds of processes are started, which read bytecode twice as fast as they compile.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A slow machine is no defect: the time of a single example proves nothing.
 settings.register_profile("reclamo", deadline=None)
 settings.load_profile("reclamo")

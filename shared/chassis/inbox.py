@@ -253,7 +253,7 @@ class Inbox:
 
     async def retry_due(self, only: str | None = None) -> bool:
         """Try parked messages whose time has come; True when there may be more."""
-        async with self._database.reading() as tx:
+        async with self._database.glance() as tx:
             due = await tx.fetch(
                 "SELECT message_id FROM inbox WHERE consumer = :queue AND state = 'parked'"
                 " AND (next_at <= :now OR message_id = :only) ORDER BY next_at LIMIT 50",

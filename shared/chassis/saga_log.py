@@ -275,7 +275,7 @@ async def wake_due(
 ) -> bool:
     """Run ``expire_one(tx, saga_id, now)`` per saga whose timer is due; True if more may be."""
     now = clock.now()
-    async with database.reading() as tx:
+    async with database.glance() as tx:
         due = await tx.fetch(
             "SELECT id FROM sagas WHERE next_at <= :now ORDER BY next_at LIMIT 50", now=now
         )

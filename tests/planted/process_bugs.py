@@ -162,6 +162,7 @@ def deferred_begin(monkeypatch: pytest.MonkeyPatch) -> None:
             tx = db_sqlite.SqliteTx(self, connection)
             try:
                 yield tx
+                await tx._end()
                 # Others come in between, as they do between two statements of a real driver.
                 await asyncio.sleep(0)
                 connection.execute("COMMIT")
