@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from chassis.auth import Principal
 from chassis.errors import Invalid, NotFound
 from chassis.http import json_response
-from gateway import bodies, store, wire
+from gateway import answers, bodies, store, wire
 from gateway.clients import segment
 from gateway.gate import Gate, Parts, Who
 from gateway.shapes import check
@@ -51,27 +51,40 @@ async def get_claim(claim_id: str, parts: Parts, who: Who) -> Response:
 @router.post("/admin/claims/{claim_id}/assign")
 async def assign_claim(request: Request, claim_id: str, parts: Parts, who: Who) -> Response:
     """Give a claim to a user, with ``user_id`` null to nobody: {claim}."""
-    given = check(bodies.ASSIGN_CLAIM, await wire.body(request))
-    if given.get("user_id") is not None:
-        async with parts.database.glance() as tx:
-            if await store.user_by_id(tx, user_id=given["user_id"]) is None:
-                raise NotFound("user_unknown", f"User with id: {given['user_id']} was not found")
-    return await _worked_on(parts, who, claim_id, "assign", given)
+    body = await wire.body(request)
+
+    async def work() -> Any:
+        given = check(bodies.ASSIGN_CLAIM, body)
+        user_id = given.get("user_id")
+        if user_id is not None:
+            async with parts.database.glance() as tx:
+                if await store.user_by_id(tx, user_id=user_id) is None:
+                    raise NotFound("user_unknown", f"User with id: {user_id} was not found")
+        return await _worked_on(parts, who, claim_id, "assign", given)
+
+    tried = answers.attempt(request, body)
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 @router.post("/admin/claims/{claim_id}/close")
 async def close_claim(request: Request, claim_id: str, parts: Parts, who: Who) -> Response:
     """The work on a claim is over, for good: {claim}. Money, units and stock stay as they are."""
-    check(bodies.EMPTY, await wire.body(request))
-    return await _worked_on(parts, who, claim_id, "close", {})
+    body = await wire.body(request)
+
+    async def work() -> Any:
+        check(bodies.EMPTY, body)
+        return await _worked_on(parts, who, claim_id, "close", {})
+
+    tried = answers.attempt(request, body)
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 async def _worked_on(
     parts: Gate, who: Principal, claim_id: str, act: str, body: dict[str, Any]
-) -> Response:
+) -> Any:
     path = f"/claims/{segment(claim_id)}"
     await parts.claims.send("POST", f"{path}/{act}", who=who, body=body)
-    return json_response(await parts.claims.get(path, who=who))
+    return await parts.claims.get(path, who=who)
 
 
 def _one_of(query: dict[str, Any], name: str, values: tuple[str, ...]) -> str | None:

@@ -158,19 +158,25 @@ async def preview_claim(request: Request, order_id: str, parts: Parts, who: Who)
     """What the same body would open, and nothing opened: {preview} with the money line by line, the
     lines that would go out, the return, and the events that would be told. Refuses as the opening
     would."""
-    given = check(bodies.CREATE_CLAIM, await wire.body(request))
-    claim = await _drawn_up(parts, who, order_id, given)
-    async with _order_told_first(parts, who, order_id):
-        plan = await parts.claims.send("POST", "/claims/preview", who=who, body=claim)
-    held, reserved = await asyncio.gather(
-        parts.orders.send(
-            "POST", f"/orders/{segment(order_id)}/claims/preview", who=who, body=plan["hold"]
-        ),
-        _reserved(parts, who, plan["reservation"]),
-        return_exceptions=True,
-    )
-    _refuse_in_turn(held, reserved)
-    return json_response({"preview": compose.preview(given, plan, held["placed"], reserved)})
+    body = await wire.body(request)
+
+    async def work() -> Any:
+        given = check(bodies.CREATE_CLAIM, body)
+        claim = await _drawn_up(parts, who, order_id, given)
+        async with _order_told_first(parts, who, order_id):
+            plan = await parts.claims.send("POST", "/claims/preview", who=who, body=claim)
+        held, reserved = await asyncio.gather(
+            parts.orders.send(
+                "POST", f"/orders/{segment(order_id)}/claims/preview", who=who, body=plan["hold"]
+            ),
+            _reserved(parts, who, plan["reservation"]),
+            return_exceptions=True,
+        )
+        _refuse_in_turn(held, reserved)
+        return {"preview": compose.preview(given, plan, held["placed"], reserved)}
+
+    tried = answers.attempt(request, body)
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 async def _reserved(parts: Gate, who: Principal, wanted: Any) -> list[Any]:
