@@ -37,6 +37,9 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/admin/orders/{order_id}/ledger"): frozenset({"admin", "finance", "ops"}),
     ("POST", "/admin/orders/{order_id}/refund"): _DESK,
     ("POST", "/admin/orders/{order_id}/claims"): _DESK,
+    ("POST", "/admin/orders/{order_id}/claims/preview"): _DESK,
+    ("GET", "/admin/orders/{order_id}/claimable"): _ALL,
+    ("POST", "/admin/orders/{order_id}/claims/{claim_id}"): _DESK,
     ("POST", "/admin/orders/{order_id}/claims/{claim_id}/cancel"): _DESK,
     ("POST", "/admin/orders/{order_id}/return"): frozenset({"admin", "agent"}),
     ("GET", "/admin/regions"): _ALL,
@@ -46,6 +49,8 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     # claims
     ("GET", "/admin/claims"): _ALL,
     ("GET", "/admin/claims/{claim_id}"): _ALL,
+    ("POST", "/admin/claims/{claim_id}/assign"): _DESK,
+    ("POST", "/admin/claims/{claim_id}/close"): _DESK,
     # returns
     ("GET", "/admin/returns"): _ALL,
     ("GET", "/admin/returns/{return_id}"): _ALL,

@@ -43,6 +43,18 @@ ROLES = ("admin", "agent", "finance", "warehouse", "ops")
 
 _RETURN_SHIPPING = Shape({"option_id": _ID, "price": Integer(least=0)})
 
+_SHIPPING_METHODS = ListOf(
+    Shape(
+        {
+            "id": _ID,
+            "option_id": _ID,
+            "price": Integer(least=0),
+            "data": Object(),
+        }
+    ),
+    most=LINES_MAX,
+)
+
 CREATE_CLAIM = Shape(
     {
         "type": OneOf(("refund", "replace"), required=True),
@@ -64,17 +76,7 @@ CREATE_CLAIM = Shape(
         "additional_items": ListOf(
             Shape({"variant_id": _ID_NEEDED, "quantity": _UNITS}), most=LINES_MAX
         ),
-        "shipping_methods": ListOf(
-            Shape(
-                {
-                    "id": _ID,
-                    "option_id": _ID,
-                    "price": Integer(least=0),
-                    "data": Object(),
-                }
-            ),
-            most=LINES_MAX,
-        ),
+        "shipping_methods": _SHIPPING_METHODS,
         "refund_amount": Integer(least=0),
         "shipping_address": Nested(ADDRESS, is_object=True),
         "no_notification": Boolean(),
@@ -82,6 +84,31 @@ CREATE_CLAIM = Shape(
         "metadata": Object(),
     }
 )
+
+UPDATE_CLAIM = Shape(
+    {
+        "claim_items": ListOf(
+            Shape(
+                {
+                    "id": _ID_NEEDED,
+                    "note": Text(),
+                    "reason": OneOf(CLAIM_REASONS),
+                    "images": ListOf(
+                        Shape({"id": _ID, "url": Text(most=2048)}), required=True, most=LINES_MAX
+                    ),
+                    "tags": ListOf(Shape({"id": _ID, "value": _ID}), required=True, most=LINES_MAX),
+                    "metadata": Object(),
+                }
+            ),
+            most=LINES_MAX,
+        ),
+        "shipping_methods": _SHIPPING_METHODS,
+        "no_notification": Boolean(),
+        "metadata": Object(),
+    }
+)
+# Ours.
+ASSIGN_CLAIM = Shape({"user_id": _ID})
 
 REQUEST_RETURN = Shape(
     {

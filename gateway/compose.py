@@ -50,7 +50,10 @@ _OWN_LINE = frozenset(
 )
 _OWN_VARIANT = frozenset({"tax_rate", "categories", "final_sale"})
 _OWN_CLAIM = frozenset(
-    {"status", "recovery_point", "explanation", "return_id", "currency_code", "timeline"}
+    {
+        *("status", "recovery_point", "explanation", "return_id", "currency_code", "timeline"),
+        *("is_open", "closed_at", "closed_by", "assigned_to", "return_status"),
+    }
 )
 
 
@@ -182,6 +185,30 @@ class Asked:
     relations: frozenset[str]
     parts: Mapping[str, tuple[tuple[str, ...], ...]]
     tags: bool = False
+
+
+def preview(given: Json, plan: Json, placed: Json, lines: list[Json]) -> Json:
+    """What a claim would do, from the answers of who would have to agree."""
+    shipping = placed["return_shipping"]
+    wants_return = given.get("return_shipping") is not None
+    return {
+        "type": given["type"],
+        "currency_code": placed["currency_code"],
+        "refund_amount": placed["amount"] if given["type"] == "refund" else None,
+        "explanation": placed["explanation"],
+        "claim_items": [
+            {"item_id": line["line_id"], "quantity": line["quantity"]}
+            for line in plan["hold"]["lines"]
+        ],
+        "additional_items": [{**line, "tax_lines": [placed["tax"]]} for line in lines],
+        "return": {"shipping_method": shipping} if wants_return else None,
+        "no_notification": (
+            placed["no_notification"]
+            if given.get("no_notification") is None
+            else given["no_notification"]
+        ),
+        "events": plan["events"],
+    }
 
 
 def asked(

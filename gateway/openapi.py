@@ -12,6 +12,9 @@ from gateway.shapes import json_schema
 
 _BODIES = {
     ("post", "/admin/orders/{order_id}/claims"): bodies.CREATE_CLAIM,
+    ("post", "/admin/orders/{order_id}/claims/preview"): bodies.CREATE_CLAIM,
+    ("post", "/admin/orders/{order_id}/claims/{claim_id}"): bodies.UPDATE_CLAIM,
+    ("post", "/admin/claims/{claim_id}/assign"): bodies.ASSIGN_CLAIM,
     ("post", "/admin/orders/{order_id}/return"): bodies.REQUEST_RETURN,
     ("post", "/admin/orders/{order_id}/refund"): bodies.REFUND_ORDER,
     ("post", "/admin/returns/{return_id}/receive"): bodies.RECEIVE_RETURN,

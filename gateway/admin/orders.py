@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -142,13 +143,7 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
     tried = answers.attempt(request, body)
 
     async def work() -> Any:
-        given = check(bodies.CREATE_CLAIM, body)
-        claim = _claim(given) | {"order_id": order_id}
-        if claim["additional_items"] or claim["shipping_methods"]:
-            facts = await _facts(parts, who, order_id)
-            names = ("region_id", "sales_channel_id", "currency_code")
-            claim["order"] = {name: facts[name] for name in names}
-            claim["shipping_methods"] = await _priced(parts, who, claim["shipping_methods"])
+        claim = await _drawn_up(parts, who, order_id, check(bodies.CREATE_CLAIM, body))
         async with _order_told_first(parts, who, order_id):
             await parts.claims.send(
                 "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
@@ -156,6 +151,87 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
         return await _whole(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
+
+
+@router.post("/admin/orders/{order_id}/claims/preview")
+async def preview_claim(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """What the same body would open, and nothing opened: {preview} with the money line by line, the
+    lines that would go out, the return, and the events that would be told. Refuses as the opening
+    would."""
+    body = await wire.body(request)
+
+    async def work() -> Any:
+        given = check(bodies.CREATE_CLAIM, body)
+        claim = await _drawn_up(parts, who, order_id, given)
+        async with _order_told_first(parts, who, order_id):
+            plan = await parts.claims.send("POST", "/claims/preview", who=who, body=claim)
+        held, reserved = await asyncio.gather(
+            parts.orders.send(
+                "POST", f"/orders/{segment(order_id)}/claims/preview", who=who, body=plan["hold"]
+            ),
+            _reserved(parts, who, plan["reservation"]),
+            return_exceptions=True,
+        )
+        _refuse_in_turn(held, reserved)
+        return {"preview": compose.preview(given, plan, held["placed"], reserved)}
+
+    tried = answers.attempt(request, body)
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
+
+
+async def _reserved(parts: Gate, who: Principal, wanted: Any) -> list[Any]:
+    if wanted is None:
+        return []
+    answer = await parts.inventory.send("POST", "/reservations/preview", who=who, body=wanted)
+    lines: list[Any] = answer["lines"]
+    return lines
+
+
+def _refuse_in_turn(held: Any, reserved: Any) -> None:
+    """Medusa meets refusals in this order: the order itself, then stock, then units and money."""
+    order_itself = getattr(held, "code", None) in ("order_unknown", "order_canceled")
+    for outcome in (held, reserved) if order_itself else (reserved, held):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+@router.get("/admin/orders/{order_id}/claimable")
+async def get_claimable(order_id: str, parts: Parts, who: Who) -> Response:
+    """What of each line may still be claimed and returned: {lines}."""
+    return json_response(await parts.orders.get(f"/orders/{segment(order_id)}/claimable", who=who))
+
+
+@router.post("/admin/orders/{order_id}/claims/{claim_id}")
+async def update_claim(
+    request: Request, order_id: str, claim_id: str, parts: Parts, who: Who
+) -> Response:
+    """Change what is written on a claim: {order}."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(bodies.UPDATE_CLAIM, body)
+        if given.get("shipping_methods"):
+            given["shipping_methods"] = await _priced(parts, who, given["shipping_methods"])
+        await parts.claims.send(
+            "POST", f"/claims/{segment(claim_id)}", who=who, body={**given, "order_id": order_id}
+        )
+        return {"order": await compose.order(parts, who=who, order_id=order_id)}
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
+
+
+async def _drawn_up(
+    parts: Gate, who: Principal, order_id: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    """The body of the claims service: with what it needs to know of the order, and prices."""
+    claim = _claim(given) | {"order_id": order_id}
+    if claim["additional_items"] or claim["shipping_methods"]:
+        facts = await _facts(parts, who, order_id)
+        names = ("region_id", "sales_channel_id", "currency_code")
+        claim["order"] = {name: facts[name] for name in names}
+        claim["shipping_methods"] = await _priced(parts, who, claim["shipping_methods"])
+    return claim
 
 
 async def _facts(parts: Gate, who: Principal, order_id: str) -> dict[str, Any]:

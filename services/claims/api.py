@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -56,6 +57,55 @@ async def open_claim(
     )
 
 
+@router.post("/claims/preview")
+async def preview_claim(body: schemas.OpenClaim, who: Who) -> Response:
+    """What a claim would ask the others for, checked as far as claims can: {hold, reservation,
+    events}. Stores nothing."""
+    _may_write(who)
+    plan = operations.plan_claim(request=body.model_dump())
+    return http.json_response(
+        {"hold": plan.hold, "reservation": plan.reservation, "events": plan.events}
+    )
+
+
+@router.post("/claims/{claim_id}")
+async def update_claim(claim_id: str, body: schemas.UpdateClaim, db: Db, who: Who) -> Response:
+    """Change what is written on a claim: {claim_id}."""
+    _may_write(who)
+    given = body.model_dump()
+    async with http.accepting(db) as tx:
+        await operations.update_claim(
+            tx, claim_id=claim_id, order_id=given.pop("order_id"), given=given, now=clock.now()
+        )
+    return http.json_response({"claim_id": claim_id})
+
+
+@router.post("/claims/{claim_id}/assign")
+async def assign_claim(claim_id: str, body: schemas.AssignClaim, db: Db, who: Who) -> Response:
+    """Give a claim to somebody: {claim_id}."""
+    _may_write(who)
+    async with http.accepting(db) as tx:
+        await operations.assign_claim(
+            tx,
+            claim_id=claim_id,
+            order_id=body.order_id,
+            user_id=body.user_id,
+            now=clock.now(),
+        )
+    return http.json_response({"claim_id": claim_id})
+
+
+@router.post("/claims/{claim_id}/close")
+async def close_claim(claim_id: str, body: schemas.CloseClaim, db: Db, who: Who) -> Response:
+    """The work on a claim is over: {claim_id}."""
+    _may_write(who)
+    async with http.accepting(db) as tx:
+        await operations.close_claim(
+            tx, claim_id=claim_id, order_id=body.order_id, by=who.id, now=clock.now()
+        )
+    return http.json_response({"claim_id": claim_id})
+
+
 @router.post("/claims/{claim_id}/cancel")
 async def cancel_claim(
     claim_id: str, body: schemas.CancelClaim, db: Db, who: Who, attempt: Tries, bound_s: Bound
@@ -95,18 +145,37 @@ async def list_claims(
     type: str | None = None,
     status: str | None = None,
     payment_status: str | None = None,
+    assigned_to: str | None = None,
+    created_from: datetime | None = None,
+    created_before: datetime | None = None,
+    is_open: bool | None = None,
+    queue: Literal["needs_review", "waiting_for_return", "stuck"] | None = None,
 ) -> Response:
-    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat."""
+    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat.
+
+    ``queue``: what somebody has to look at.
+    """
     _may_read(who)
     given: dict[str, Any] = {
         "order_id": order_id,
         "type": type,
         "status": status,
         "payment_status": payment_status,
+        "assigned_to": assigned_to,
+        "created_from": created_from,
+        "created_before": created_before,
     }
     filters = {name: value for name, value in given.items() if value is not None}
     async with db.reading() as tx:
-        claims, count = await queries.list_claims(tx, filters=filters, limit=limit, offset=offset)
+        claims, count = await queries.list_claims(
+            tx,
+            filters=filters,
+            queue=queue,
+            is_open=is_open,
+            limit=limit,
+            offset=offset,
+            now=clock.now(),
+        )
     return http.json_response({"claims": claims, "count": count, "offset": offset, "limit": limit})
 
 

@@ -14,13 +14,25 @@ from contracts.orders import (
     ClaimRefundDeclined,
     ClaimRefundSucceeded,
 )
-from contracts.returns import ClaimReturnChecked, ClaimReturnOpened
+from contracts.returns import (
+    ClaimReturnChecked,
+    ClaimReturnOpened,
+    ReturnCanceled,
+    ReturnReceived,
+)
 from services.claims import operations
 
 
 async def on_reply(tx: Tx, message: Event) -> None:
     """Which step it answers, and whether it still counts, the saga knows."""
     await operations.continue_claim(tx, reply=message, now=clock.now())
+
+
+async def on_return_moved(tx: Tx, message: ReturnReceived | ReturnCanceled) -> None:
+    """A claim shows what became of its return."""
+    await operations.return_moved(
+        tx, return_id=message.return_id, status=message.status, now=clock.now()
+    )
 
 
 SUBSCRIPTIONS = (
@@ -37,6 +49,8 @@ SUBSCRIPTIONS = (
             ReservationReleased: on_reply,
             ClaimReturnOpened: on_reply,
             ClaimReturnChecked: on_reply,
+            ReturnReceived: on_return_moved,
+            ReturnCanceled: on_return_moved,
         },
     ),
 )

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any
 
 from chassis.errors import Conflict, Invalid, NotAllowed, NotFound
-from chassis.values import round_half_up
+from chassis.values import derived_id, round_half_up
 
 TYPES = ("refund", "replace")
 REASONS = ("missing_item", "wrong_item", "production_failure", "other")
@@ -43,6 +43,13 @@ class RefundAlreadyMade(NotAllowed):
         super().__init__("claim_already_refunded", "Claim with a refund cannot be canceled")
 
 
+class ClaimClosed(NotAllowed):
+    """Work on the claim is over."""
+
+    def __init__(self) -> None:
+        super().__init__("claim_closed", "Closed claim cannot be updated")
+
+
 class ClaimBusy(Conflict):
     """A saga holds the claim."""
 
@@ -61,6 +68,17 @@ class ClaimItem:
     note: str | None = None
     tags: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+
+
+def image_id(*, item_id: str, url: str) -> str:
+    """The id of an image: it stays when others of its item go."""
+    return derived_id("cimg", item_id, url)
+
+
+def tag_id(*, value: str) -> str:
+    """The id of a tag: the same word has the same id on every claim."""
+    return derived_id("ctag", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +111,15 @@ class Claim:
     refusal: dict[str, Any] | None = None
     canceled_at: datetime | None = None
     version: int = 0
+    assigned_to: str | None = None
+    closed_at: datetime | None = None
+    closed_by: str | None = None
+    return_status: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Somebody may still have to work on it. What is closed stays so."""
+        return self.closed_at is None and self.status != "canceled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +141,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Change:
-    """A new state and what happened on the way: created, refunded, confirmed, refused, canceled."""
+    """A new state and what happened on the way: created, refunded, confirmed, refused, canceled,
+    updated, assigned, closed."""
 
     claim: Claim
     happened: tuple[str, ...] = field(default=())
@@ -214,6 +242,12 @@ def line_totals(*, unit_price: int, quantity: int, rates: Iterable[float]) -> di
     }
 
 
+def expected(*, claim: Claim) -> tuple[str, ...]:
+    """What will be said of a claim to which everybody agrees."""
+    refunded = ("refunded",) if claim.type == "refund" else ()
+    return ("created", *refunded, "confirmed")
+
+
 def follow(*, claim: Claim, progress: Progress) -> Change:
     """Bring a claim up to what its creation saga knows. Recovery points never move back."""
     if progress.refusal is not None:
@@ -296,3 +330,83 @@ def canceled(*, claim: Claim, now: datetime) -> Change:
 def not_canceled(*, claim: Claim) -> Change:
     """Somebody refused: the claim stays as it was."""
     return Change(replace(claim, status="open"))
+
+
+# ------------------------------------------------------------------ what people write and decide
+
+
+def check_workable(*, claim: Claim) -> None:
+    """Whether people may change what is written on a claim.
+
+    Raises NotAllowed in Medusa's words for a canceled claim, ClaimClosed, ClaimBusy.
+    """
+    if claim.status == "canceled":
+        raise NotAllowed("claim_canceled", "Canceled claim cannot be updated")
+    if claim.closed_at is not None:
+        raise ClaimClosed
+    if claim.status == "canceling":
+        raise ClaimBusy
+
+
+def edit_item(*, item: ClaimItem, given: dict[str, Any]) -> ClaimItem:
+    """An item with other texts. ``images`` [{id?, url?}] and ``tags`` [{id?, value?}] are all that
+    stay: what is not listed goes. Raises NotFound for an id that the item does not have.
+    """
+    known_images = {image_id(item_id=item.id, url=url): url for url in item.images}
+    known_tags = {tag_id(value=tag): tag for tag in item.tags}
+    images = [
+        _kept("image", image.get("id"), image.get("url"), known_images) for image in given["images"]
+    ]
+    tags = [
+        _kept("tag", tag.get("id"), clean_tag(tag.get("value")), known_tags)
+        for tag in given["tags"]
+    ]
+    return replace(
+        item,
+        images=tuple(dict.fromkeys(image for image in images if image)),
+        tags=tuple(dict.fromkeys(tag for tag in tags if tag)),
+        **{name: given[name] for name in ("note", "reason") if given.get(name) is not None},
+        metadata=merged(old=item.metadata, given=given.get("metadata")),
+    )
+
+
+def clean_tag(value: str | None) -> str:
+    """A tag as it is shared: trimmed, lower case."""
+    return (value or "").strip().lower()
+
+
+def _kept(what: str, id_: str | None, value: str | None, known: dict[str, str]) -> str | None:
+    if id_ is None:
+        return value
+    # The same image or word may be told with its id and again with its value.
+    if id_ not in known:
+        raise NotFound(f"{what}_unknown", f"Claim {what} with id: {id_} was not found.")
+    return known[id_]
+
+
+def merged(*, old: dict[str, Any] | None, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Metadata with the given keys on top; an empty text takes a key away, as in Medusa."""
+    if given is None:
+        return old
+    both = {**(old or {}), **given}
+    return {key: value for key, value in both.items() if value != ""}
+
+
+def close(*, claim: Claim, by: str, now: datetime) -> Change:
+    """The work on a claim is over; that cannot be taken back. Money, units and stock stay as they
+    are: a cancel is something else.
+
+    Raises as ``check_workable``; ClaimBusy while a saga is at work.
+    """
+    check_workable(claim=claim)
+    if claim.recovery_point != "finished":
+        raise ClaimBusy
+    return Change(replace(claim, closed_at=now, closed_by=by), ("closed",))
+
+
+def return_moved(*, claim: Claim, status: str) -> Claim:
+    """What became of the claim's return. The news may come late and in any order: received and
+    canceled are final."""
+    if claim.return_status in ("received", "canceled"):
+        return claim
+    return replace(claim, return_status=status)

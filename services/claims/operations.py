@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
 from chassis import audit, idempotency, outbox, saga_log
-from chassis.db import Tx
+from chassis.db import Row, Tx
+from chassis.errors import NotFound
 from chassis.sagas import Saga
 from chassis.values import new_id
 from contracts.base import LineQuantity
 from contracts.claims import (
+    ClaimAssigned,
     ClaimCanceled,
+    ClaimClosed,
     ClaimConfirmed,
     ClaimCreated,
     ClaimRefunded,
     ClaimRefused,
+    ClaimUpdated,
 )
+from contracts.inventory import PlaceReservation
+from contracts.orders import PlaceClaimHold
 from services.claims import domain, saga, store
-from services.claims.domain import AdditionalItem, Claim, ClaimItem, ClaimNotFound
+from services.claims.domain import AdditionalItem, Change, Claim, ClaimItem, ClaimNotFound
 
 _EVENTS = {
     "created": ClaimCreated,
@@ -29,9 +35,24 @@ _EVENTS = {
     "confirmed": ClaimConfirmed,
     "refused": ClaimRefused,
     "canceled": ClaimCanceled,
+    "updated": ClaimUpdated,
+    "assigned": ClaimAssigned,
+    "closed": ClaimClosed,
 }
 # What the audit trail tells of a claim.
-_STATE = ("status", "payment_status", "recovery_point", "refund_amount", "refusal")
+_STATE = (
+    *("status", "payment_status", "recovery_point", "refund_amount", "refusal"),
+    *("assigned_to", "closed_by", "return_status"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a claim would ask the others for: units and money of orders, stock of inventory."""
+
+    hold: PlaceClaimHold
+    reservation: PlaceReservation | None
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,24 +77,7 @@ async def open_claim(
     )
     if held is not None:
         return Accepted(held, held)
-    claim = domain.open_claim(
-        claim_id=claim_id,
-        order_id=request["order_id"],
-        type_=request["type"],
-        items=[_item(item) for item in request["claim_items"]],
-        additional_items=[
-            AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]
-        ],
-        refund_amount=request["refund_amount"],
-        return_id=new_id("ret") if request["return_shipping"] is not None else None,
-        no_notification=request["no_notification"],
-    )
-    facts = saga.creation_facts(
-        claim=claim,
-        order=request["order"],
-        return_shipping=request["return_shipping"],
-        location_id=request["return_location_id"],
-    )
+    claim, facts = _drawn_up(claim_id, request)
     await store.add(
         tx, claim=claim, request=request | {"idempotency_key": key}, created_by=principal, now=now
     )
@@ -94,6 +98,36 @@ async def open_claim(
     return Accepted(claim_id, claim_id)
 
 
+def plan_claim(*, request: dict[str, Any]) -> Plan:
+    """What opening this claim would begin with. Raises as ``open_claim``, and changes nothing."""
+    claim, facts = _drawn_up(new_id("claim"), request)
+    hold, reservation = saga.first_asks(facts)
+    names = [_EVENTS[each].model_fields["name"].default for each in domain.expected(claim=claim)]
+    return Plan(hold, reservation, tuple(names))
+
+
+def _drawn_up(claim_id: str, request: dict[str, Any]) -> tuple[Claim, dict[str, Any]]:
+    claim = domain.open_claim(
+        claim_id=claim_id,
+        order_id=request["order_id"],
+        type_=request["type"],
+        items=[_item(item) for item in request["claim_items"]],
+        additional_items=[
+            AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]
+        ],
+        refund_amount=request["refund_amount"],
+        return_id=new_id("ret") if request["return_shipping"] is not None else None,
+        no_notification=request["no_notification"],
+    )
+    facts = saga.creation_facts(
+        claim=claim,
+        order=request["order"],
+        return_shipping=request["return_shipping"],
+        location_id=request["return_location_id"],
+    )
+    return claim, facts
+
+
 def _item(item: dict[str, Any]) -> ClaimItem:
     return ClaimItem(
         id=new_id("citm"),
@@ -101,8 +135,8 @@ def _item(item: dict[str, Any]) -> ClaimItem:
         quantity=item["quantity"],
         reason=item["reason"] or "",
         note=item["note"],
-        tags=tuple(dict.fromkeys(tag.strip().lower() for tag in item["tags"])),
-        images=tuple(item["images"]),
+        tags=tuple(dict.fromkeys(domain.clean_tag(tag) for tag in item["tags"])),
+        images=tuple(dict.fromkeys(item["images"])),
     )
 
 
@@ -183,6 +217,92 @@ async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
     await _follow(tx, moved, now)
 
 
+# ---- what people write and decide, where no other service has to agree -----------------------
+
+
+async def update_claim(
+    tx: Tx, *, claim_id: str, order_id: str | None, given: dict[str, Any], now: datetime
+) -> None:
+    """Change texts, tags and images of items, shipping methods, metadata, no_notification.
+
+    ``given`` is the body of ``schemas.UpdateClaim``; what is None stays. Raises ClaimNotFound,
+    NotFound for an unknown item, image or tag, and as ``domain.check_workable``.
+    """
+    before = await _workable(tx, claim_id, order_id)
+    edited = {item.id: item for item in before.items}
+    for change in given["claim_items"] or []:
+        if change["id"] not in edited:
+            raise NotFound(
+                "claim_item_unknown", f"Claim item with id: {change['id']} was not found."
+            )
+        edited[change["id"]] = domain.edit_item(item=edited[change["id"]], given=change)
+    claim = replace(before, items=tuple(edited[item.id] for item in before.items))
+    if given["no_notification"] is not None:
+        claim = replace(claim, no_notification=given["no_notification"])
+    was = await store.written(tx, claim_id=claim_id)
+    written = {
+        "shipping_methods": (
+            was["shipping_methods"]
+            if given["shipping_methods"] is None
+            else given["shipping_methods"]
+        ),
+        "metadata": domain.merged(old=was["metadata"], given=given["metadata"]),
+    }
+    if (claim, written) == (before, was):
+        return
+    await store.write(tx, claim=claim, written=written)
+    wrote = audit.changes(_texts(before) | was, _texts(claim) | written)
+    await _say(tx, before, Change(claim, ("updated",)), now, wrote)
+
+
+def _texts(claim: Claim) -> dict[str, Any]:
+    return {
+        "no_notification": claim.no_notification,
+        "items": [asdict(item) for item in claim.items],
+    }
+
+
+async def assign_claim(
+    tx: Tx, *, claim_id: str, order_id: str | None, user_id: str | None, now: datetime
+) -> None:
+    """Give a claim to somebody, or to nobody. Raises as ``update_claim``."""
+    claim = await _workable(tx, claim_id, order_id)
+    if claim.assigned_to != user_id:
+        change = Change(replace(claim, assigned_to=user_id), ("assigned",))
+        await _say(tx, claim, change, now)
+
+
+async def close_claim(
+    tx: Tx, *, claim_id: str, order_id: str | None, by: str, now: datetime
+) -> None:
+    """Say that the work on a claim is over. Raises ClaimNotFound, and as ``domain.close``."""
+    claim = await _workable(tx, claim_id, order_id)
+    await _say(tx, claim, domain.close(claim=claim, by=by, now=now), now)
+
+
+async def _workable(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
+    claim = await store.load(tx, claim_id=claim_id)
+    hidden = claim is None or claim.recovery_point == "started" or claim.status == "refused"
+    if claim is None or hidden or order_id not in (None, claim.order_id):
+        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+    domain.check_workable(claim=claim)
+    return claim
+
+
+async def return_moved(tx: Tx, *, return_id: str, status: str, now: datetime) -> None:
+    """Returns told what became of a return; those that no claim asked for do not matter here."""
+    claim_id = await store.claim_of_return(tx, return_id=return_id)
+    claim = await store.load(tx, claim_id=claim_id) if claim_id else None
+    if claim is None:
+        return
+    moved = domain.return_moved(claim=claim, status=status)
+    if moved != claim:
+        await store.save(tx, claim=moved, now=now)
+
+
+# ---- what follows ------------------------------------------------------------------------------
+
+
 async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
     claim = await store.load(tx, claim_id=moved.subject_id)
     assert claim is not None, moved.subject_id
@@ -209,8 +329,17 @@ async def _freeze_lines(tx: Tx, claim: Claim, facts: dict[str, Any]) -> None:
         )
 
 
-async def _say(tx: Tx, before: Claim, change: domain.Change, now: datetime) -> None:
-    """Save a change and put its events into the outbox, one version each."""
+async def _say(
+    tx: Tx,
+    before: Claim,
+    change: Change,
+    now: datetime,
+    wrote: tuple[Row, Row] = ({}, {}),
+) -> None:
+    """Save a change and put its events into the outbox, one version each.
+
+    ``wrote``: (before, after) of what people wrote, for the audit trail.
+    """
     claim = change.claim
     version = claim.version
     for happening in change.happened:
@@ -231,10 +360,10 @@ async def _say(tx: Tx, before: Claim, change: domain.Change, now: datetime) -> N
         await outbox.put(tx, event, about=f"claim/{claim.id}", version=version)
     if change.happened or claim != before:
         await store.save(tx, claim=replace(claim, version=version), now=now)
-        await _note(tx, before, change)
+        await _note(tx, before, change, wrote)
 
 
-async def _note(tx: Tx, before: Claim, change: domain.Change) -> None:
+async def _note(tx: Tx, before: Claim, change: Change, wrote: tuple[Row, Row]) -> None:
     """One record per happening; the first tells what this transaction changed."""
     claim = change.claim
     was, is_ = audit.changes(
@@ -245,5 +374,5 @@ async def _note(tx: Tx, before: Claim, change: domain.Change) -> None:
     turned = (claim.status,) if claim.status != before.status else ()
     first, *more = change.happened or turned or ("moved",)
     about = f"claim/{claim.id}"
-    entries = [audit.Entry(f"claim.{first}", about, was, is_)]
+    entries = [audit.Entry(f"claim.{first}", about, was | wrote[0], is_ | wrote[1])]
     await audit.record_all(tx, [*entries, *(audit.Entry(f"claim.{name}", about) for name in more)])

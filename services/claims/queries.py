@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from chassis.db import Row, Tx
@@ -20,7 +21,22 @@ _FILTERS = {
     "type": "type = :type",
     "status": "status = :status",
     "payment_status": "payment_status = :payment_status",
+    "assigned_to": "assigned_to = :assigned_to",
+    "created_from": "created_at >= :created_from",
+    "created_before": "created_at < :created_before",
 }
+_IS_OPEN = "closed_at IS NULL AND status <> 'canceled'"
+# What somebody has to look at. A saga that is older than STUCK_S shows its claim even before
+# anybody agreed to it.
+QUEUES = {
+    "needs_review": f"{_VISIBLE} AND {_IS_OPEN} AND status = 'open'"
+    " AND recovery_point = 'finished' AND payment_status = 'not_refunded'",
+    "waiting_for_return": f"{_VISIBLE} AND {_IS_OPEN} AND status = 'open'"
+    " AND return_status IN ('requested', 'requires_action')",
+    "stuck": "EXISTS (SELECT 1 FROM sagas s WHERE s.subject_id = claims.id"
+    " AND s.next_at IS NOT NULL AND s.created_at <= :stuck_before)",
+}
+STUCK_S = 300
 
 
 async def outcome_of_creation(tx: Tx, *, claim_id: str) -> dict[str, Any] | Refusal | None:
@@ -70,10 +86,22 @@ async def claims_of_order(tx: Tx, *, order_id: str) -> list[Row]:
 
 
 async def list_claims(
-    tx: Tx, *, filters: dict[str, Any], limit: int, offset: int
+    tx: Tx,
+    *,
+    filters: dict[str, Any],
+    queue: str | None = None,
+    is_open: bool | None = None,
+    limit: int,
+    offset: int,
+    now: datetime,
 ) -> tuple[list[Row], int]:
-    """A page of visible claims, newest first, and how many there are in all."""
-    conditions = [_VISIBLE, *(_FILTERS[name] for name in filters)]
+    """A page of claims, newest first, and how many there are in all: the visible ones, or those
+    of a work queue."""
+    conditions = [QUEUES[queue] if queue else _VISIBLE, *(_FILTERS[name] for name in filters)]
+    if is_open is not None:
+        conditions.append(_IS_OPEN if is_open else f"NOT ({_IS_OPEN})")
+    if queue == "stuck":
+        filters = filters | {"stuck_before": now - timedelta(seconds=STUCK_S)}
     where = " AND ".join(conditions)
     count = await tx.fetch_value(f"SELECT COUNT(*) FROM claims WHERE {where}", **filters)
     rows = await tx.fetch(
@@ -118,6 +146,11 @@ def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
         "explanation": row["explanation"],
         "recovery_point": row["recovery_point"],
         "canceled_at": row["canceled_at"],
+        "is_open": row["closed_at"] is None and row["status"] != "canceled",
+        "closed_at": row["closed_at"],
+        "closed_by": row["closed_by"],
+        "assigned_to": row["assigned_to"],
+        "return_status": row["return_status"],
         "no_notification": row["no_notification"],
         "metadata": row["metadata"],
         "idempotency_key": row["idempotency_key"],
@@ -158,17 +191,16 @@ def _item(row: Row) -> Row:
         "reason": row["reason"],
         "note": row["note"],
         "quantity": row["quantity"],
-        "metadata": None,
-        # A tag is shared by its value: the same word has the same id on every claim.
-        "tags": [{"id": derived_id("ctag", tag), "value": tag} for tag in row["tags"]],
+        "metadata": row["metadata"],
+        "tags": [{"id": domain.tag_id(value=tag), "value": tag} for tag in row["tags"]],
         "images": [
             {
-                "id": derived_id("cimg", row["id"], str(number)),
+                "id": domain.image_id(item_id=row["id"], url=url),
                 "claim_item_id": row["id"],
                 "url": url,
                 "metadata": None,
             }
-            for number, url in enumerate(row["images"], 1)
+            for url in row["images"]
         ],
     }
 

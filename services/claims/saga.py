@@ -115,6 +115,11 @@ def _place_reservation(facts: Facts) -> PlaceReservation:
     )
 
 
+def first_asks(facts: Facts) -> tuple[PlaceClaimHold, PlaceReservation | None]:
+    """What the creation asks first."""
+    return _place_hold(facts), _place_reservation(facts) if facts["wanted"] else None
+
+
 def _open_return(facts: Facts) -> OpenClaimReturn:
     hold = facts["hold"]
     notes = facts["notes"]

@@ -72,6 +72,48 @@ class OpenClaim(_Strict):
     order: OrderFacts | None = None
 
 
+class Kept(_Strict):
+    """An image or a tag that an item shall have: by its id, or by what it is."""
+
+    id: str | None = None
+    url: str | None = None
+    value: str | None = None
+
+
+class ChangedItem(_Strict):
+    """What is written on an item; images and tags are all that stay."""
+
+    id: str
+    note: str | None = None
+    reason: str | None = None
+    images: list[Kept] = Field(max_length=100)
+    tags: list[Kept] = Field(max_length=100)
+    metadata: dict[str, Any] | None = None
+
+
+class UpdateClaim(_Strict):
+    """The body of ``POST /claims/{id}``; what is left out stays."""
+
+    order_id: str | None = None
+    claim_items: list[ChangedItem] | None = Field(None, max_length=100)
+    shipping_methods: list[ShippingMethod] | None = Field(None, max_length=100)
+    no_notification: bool | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class AssignClaim(_Strict):
+    """The body of ``POST /claims/{id}/assign``; nobody takes it off everybody."""
+
+    order_id: str | None = None
+    user_id: str | None = None
+
+
+class CloseClaim(_Strict):
+    """The body of ``POST /claims/{id}/close``."""
+
+    order_id: str | None = None
+
+
 class CancelClaim(_Strict):
     """The body of ``POST /claims/{id}/cancel``: the order the caller believes it belongs to."""
 

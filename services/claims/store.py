@@ -47,6 +47,10 @@ CLAIMS = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("canceled_at", Instant),
+    sa.Column("assigned_to", sa.Text),
+    sa.Column("closed_at", Instant),
+    sa.Column("closed_by", sa.Text),
+    sa.Column("return_status", sa.Text),
     sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
     sa.CheckConstraint(
         "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"
@@ -54,6 +58,7 @@ CLAIMS = sa.Table(
     sa.CheckConstraint("refund_amount >= 0", name="refund_amount"),
     sa.Index("ix_claims_order", "order_id"),
     sa.Index("ix_claims_created", "created_at", "id"),
+    sa.Index("ix_claims_return", "return_id"),
 )
 
 CLAIM_ITEMS = sa.Table(
@@ -68,6 +73,7 @@ CLAIM_ITEMS = sa.Table(
     sa.Column("note", sa.Text),
     sa.Column("tags", Json, nullable=False),
     sa.Column("images", Json, nullable=False),
+    sa.Column("metadata", Json),
     sa.CheckConstraint("quantity > 0", name="quantity"),
 )
 
@@ -99,6 +105,7 @@ async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datet
         "order_id": claim.order_id,
         "type": claim.type,
         "return_id": claim.return_id,
+        "return_status": "requested" if claim.return_id else None,
         "shipping_address": request.get("shipping_address"),
         "shipping_methods": request.get("shipping_methods") or [],
         "metadata": request.get("metadata"),
@@ -166,6 +173,7 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
                 note=item["note"],
                 tags=tuple(item["tags"]),
                 images=tuple(item["images"]),
+                metadata=item["metadata"],
             )
             for item in items
         ),
@@ -177,6 +185,7 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
                 *("id", "order_id", "type", "status", "payment_status", "fulfillment_status"),
                 *("recovery_point", "refund_amount", "currency_code", "return_id"),
                 *("no_notification", "refusal", "canceled_at", "version"),
+                *("assigned_to", "closed_at", "closed_by", "return_status"),
             )
         },
     )
@@ -189,7 +198,9 @@ async def save(tx: Tx, *, claim: Claim, now: datetime) -> None:
         " fulfillment_status = :fulfillment_status, recovery_point = :recovery_point,"
         " refund_amount = :refund_amount, currency_code = :currency_code,"
         " no_notification = :no_notification, explanation = :explanation, refusal = :refusal,"
-        " canceled_at = :canceled_at, version = :version, updated_at = :now WHERE id = :id",
+        " canceled_at = :canceled_at, version = :version, assigned_to = :assigned_to,"
+        " closed_at = :closed_at, closed_by = :closed_by, return_status = :return_status,"
+        " updated_at = :now WHERE id = :id",
         id=claim.id,
         now=now,
         **_state(claim),
@@ -241,4 +252,46 @@ def _state(claim: Claim) -> Row:
         "refusal": claim.refusal,
         "canceled_at": claim.canceled_at,
         "version": claim.version,
+        "assigned_to": claim.assigned_to,
+        "closed_at": claim.closed_at,
+        "closed_by": claim.closed_by,
+        "return_status": claim.return_status,
     }
+
+
+async def written(tx: Tx, *, claim_id: str) -> Row:
+    """What people wrote on a claim beside its items: shipping_methods, metadata."""
+    row = await tx.fetch_one(
+        "SELECT shipping_methods, metadata FROM claims WHERE id = :id", id=claim_id
+    )
+    assert row is not None, claim_id
+    return row
+
+
+async def write(tx: Tx, *, claim: Claim, written: Row) -> None:
+    """Write what ``written`` reads, and the texts of the items."""
+    await tx.execute(
+        "UPDATE claims SET shipping_methods = :shipping_methods, metadata = :metadata"
+        " WHERE id = :id",
+        id=claim.id,
+        **written,
+    )
+    for item in claim.items:
+        await tx.execute(
+            "UPDATE claim_items SET reason = :reason, note = :note, tags = :tags,"
+            " images = :images, metadata = :metadata WHERE id = :id",
+            id=item.id,
+            reason=item.reason,
+            note=item.note,
+            tags=list(item.tags),
+            images=list(item.images),
+            metadata=item.metadata,
+        )
+
+
+async def claim_of_return(tx: Tx, *, return_id: str) -> str | None:
+    """The claim that asked for a return."""
+    found: str | None = await tx.fetch_value(
+        "SELECT id FROM claims WHERE return_id = :id", id=return_id
+    )
+    return found

@@ -17,6 +17,7 @@ from chassis.db import Database
 from chassis.door import Router, Who
 from chassis.errors import Forbidden
 from chassis.http import Attempt, Db, Tries, json_response
+from contracts.inventory import PlaceReservation
 from services.inventory import operations, queries, schemas
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
@@ -248,6 +249,15 @@ async def delete_stock_location(location_id: str, db: Db, who: Who) -> Response:
 
 
 # Reservations
+
+
+@router.post("/reservations/preview")
+async def preview_reservation(body: PlaceReservation, db: Db, who: Who) -> Response:
+    """What the reservation of a claim would hold, and nothing held: {lines}."""
+    _staff(who)
+    async with db.transaction() as tx:
+        lines = await operations.preview_reservation(tx, command=body)
+    return json_response({"lines": lines})
 
 
 @router.get("/reservations")

@@ -88,6 +88,13 @@ async def place_reservation(tx: Tx, *, command: PlaceReservation, now: datetime)
     await _note_reservation(tx, reply, places)
 
 
+async def preview_reservation(tx: Tx, *, command: PlaceReservation) -> list[ReplacementLine]:
+    """The lines that ``place_reservation`` would reserve, by the same code under the same locks;
+    nothing is reserved. Raises the refusal it would answer."""
+    lines, places = await _decide_reservation(tx, command)
+    return [_replacement(line, places) for line in lines]
+
+
 async def _note_reservation(
     tx: Tx, reply: ReservationPlaced | ReservationRejected, places: Mapping[str, str]
 ) -> None:

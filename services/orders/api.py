@@ -17,6 +17,7 @@ from chassis import auth, clock, http
 from chassis.auth import Principal
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
+from contracts.orders import PlaceClaimHold
 from services.orders import operations, queries, schemas
 
 # A batch of the importer is one transaction: large enough to be quick, small enough to be short.
@@ -86,6 +87,25 @@ async def get_ledger(order_id: str, db: Db, who: Who) -> Response:
     async with db.reading() as tx:
         ledger = await queries.ledger_of(tx, order_id=order_id)
     return http.json_response({"ledger": ledger})
+
+
+@router.get("/orders/{order_id}/claimable")
+async def get_claimable(order_id: str, db: Db, who: Who) -> Response:
+    """What of each line may still be claimed and returned: {lines}."""
+    _staff(who)
+    async with db.reading() as tx:
+        lines = await queries.claimable(tx, order_id=order_id)
+    return http.json_response({"lines": lines})
+
+
+@router.post("/orders/{order_id}/claims/preview")
+async def preview_claim(order_id: str, body: PlaceClaimHold, db: Db, who: Who) -> Response:
+    """What the hold of a claim would answer, and nothing held: {placed}."""
+    _may_refund(who)
+    command = body.model_copy(update={"order_id": order_id})
+    async with db.transaction() as tx:
+        placed = await operations.preview_claim(tx, command=command)
+    return http.json_response({"placed": placed})
 
 
 @router.post("/orders/{order_id}/refunds")

@@ -71,18 +71,10 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
         return
     # With no provider to ask, the refund is settled below, in this transaction.
     settled = command.execute_refund and paying.settled_in_books(shares)
-    placed = ClaimHoldPlaced(
-        claim_id=command.claim_id,
-        order_id=order.id,
-        currency_code=order.row["currency_code"],
-        amount=hold.amount,
-        explanation=holding.explained(hold.explanation),
-        lines=holding.snapshots(lines, hold),
-        tax=holding.replacement_tax(order),
-        return_shipping=quote,
-        no_notification=order.no_notification,
-        refund=_booked(command.claim_id, hold.amount) if settled else None,
-    )
+    placed = _claim_placed(command, order, quote, hold, lines)
+    if settled:
+        refund = _booked(command.claim_id, hold.amount)
+        placed = placed.model_copy(update={"refund": refund})
     state = "settled" if settled else "held"
     if not await holding.add_remedy(tx, "claim", command.claim_id, order, hold, placed, state, now):
         await _repeat_claim_hold(tx, command)
@@ -100,6 +92,36 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
             now=now,
         )
     await paying.close_order(tx, order, now)
+
+
+async def preview_claim(tx: Tx, *, command: PlaceClaimHold) -> ClaimHoldPlaced:
+    """What ``place_claim_hold`` would answer, decided by the same code under the same lock; nothing
+    is held. Raises the refusal it would remember."""
+    order = await paying.open_order(tx, command.order_id)
+    if order is None:
+        raise domain.order_unknown(order_id=command.order_id)
+    quote, hold, lines, _ = await _decide_claim(tx, order, command)
+    return _claim_placed(command, order, quote, hold, lines)
+
+
+def _claim_placed(
+    command: PlaceClaimHold,
+    order: OpenOrder,
+    quote: ShippingQuote | None,
+    hold: Hold,
+    lines: dict[str, Line],
+) -> ClaimHoldPlaced:
+    return ClaimHoldPlaced(
+        claim_id=command.claim_id,
+        order_id=order.id,
+        currency_code=order.row["currency_code"],
+        amount=hold.amount,
+        explanation=holding.explained(hold.explanation),
+        lines=holding.snapshots(lines, hold),
+        tax=holding.replacement_tax(order),
+        return_shipping=quote,
+        no_notification=order.no_notification,
+    )
 
 
 async def _decide_claim(

@@ -64,6 +64,23 @@ def _visible(order: Row, customer_id: str | None) -> bool:
     return customer_id is None or order["customer_id"] == customer_id
 
 
+async def claimable(tx: Tx, *, order_id: str) -> list[Row]:
+    """What of each line is free for a claim, and for a return: units without a live remedy that
+    have not come back; a claim is bound by what was fulfilled besides. Raises NotFound."""
+    await order_facts(tx, order_id=order_id, customer_id=None)
+    rows = await tx.fetch(
+        "SELECT id AS item_id, title, variant_id, quantity, fulfilled_quantity, shipped_quantity,"
+        " returned_quantity, remedied_quantity FROM order_lines WHERE order_id = :id"
+        " ORDER BY position",
+        id=order_id,
+    )
+    for row in rows:
+        taken = row["returned_quantity"] + row["remedied_quantity"]
+        row["claimable_quantity"] = max(0, row["fulfilled_quantity"] - taken)
+        row["returnable_quantity"] = max(0, row["quantity"] - taken)
+    return rows
+
+
 async def order_facts(tx: Tx, *, order_id: str, customer_id: str | None) -> Row:
     """The few facts that other decisions need, cheaply. Raises ``order_unknown``."""
     row = await tx.fetch_one(

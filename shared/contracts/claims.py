@@ -81,10 +81,37 @@ class ClaimCanceled(_ClaimState):
     name: str = "claim.canceled"
 
 
+class ClaimUpdated(_ClaimState):
+    """Said by claims when somebody changed what is written on a claim; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.updated.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "claim.updated", **_EXAMPLE}
+    name: str = "claim.updated"
+
+
+class ClaimAssigned(_ClaimState):
+    """Said by claims when a claim was given to somebody, or to nobody; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.assigned.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "claim.assigned", **_EXAMPLE}
+    name: str = "claim.assigned"
+
+
+class ClaimClosed(_ClaimState):
+    """Said by claims when the work on a claim is over; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.closed.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "claim.closed", **_EXAMPLE}
+    name: str = "claim.closed"
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimCreated,
     ClaimRefunded,
     ClaimConfirmed,
     ClaimRefused,
     ClaimCanceled,
+    ClaimUpdated,
+    ClaimAssigned,
+    ClaimClosed,
 )

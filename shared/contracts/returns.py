@@ -111,8 +111,8 @@ class ReturnRequested(_ReturnState):
 
 
 class ReturnReceived(_ReturnState):
-    """Said by returns when a receipt is booked; ``status`` tells whether all arrived;
-    for outside only."""
+    """Said by returns when a receipt is booked; ``status`` tells whether all arrived; heard by
+    claims."""
 
     key: ClassVar[str] = "returns.return.received.v1"
     example: ClassVar[dict[str, Any]] = {
@@ -124,7 +124,7 @@ class ReturnReceived(_ReturnState):
 
 
 class ReturnCanceled(_ReturnState):
-    """Said by returns when a return is canceled and its units are free; for outside only."""
+    """Said by returns when a return is canceled and its units are free; heard by claims."""
 
     key: ClassVar[str] = "returns.return.canceled.v1"
     example: ClassVar[dict[str, Any]] = {

@@ -12,6 +12,7 @@ from chassis.db import Row
 from chassis.messaging import Delivery
 from contracts.inventory import PlaceReservation
 from contracts.orders import ClaimHoldReleased, ExecuteClaimRefund, PlaceClaimHold
+from contracts.returns import ReturnCanceled, ReturnReceived
 from services.claims import operations, saga, store
 from services.claims.consumers import SUBSCRIPTIONS
 from tests.claims.builders import World
@@ -137,7 +138,7 @@ async def test_a_cancel_is_the_same_when_everything_comes_twice(world: World) ->
     await nothing_wrong(world)
 
 
-def test_every_reply_of_the_sagas_is_heard_and_nothing_else() -> None:
+def test_every_reply_of_the_sagas_is_heard_and_what_becomes_of_a_return() -> None:
     (subscription,) = SUBSCRIPTIONS
     awaited = {reply for table in saga.SAGAS.values() for reply in table.hears()}
-    assert set(subscription.handlers) == awaited
+    assert set(subscription.handlers) == awaited | {ReturnReceived, ReturnCanceled}

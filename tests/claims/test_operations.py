@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chassis import saga_log
+from chassis import clock, saga_log
 from chassis.db import Transient
 from chassis.errors import Invalid, KeyReused, Refusal
 from chassis.sagas import DEADLINE_S
@@ -574,7 +574,9 @@ class TestCancelClaim:
 class TestWhatIsShown:
     async def ids(self, world: World, **filters: Any) -> list[str]:
         async with world.database.reading() as tx:
-            claims, count = await queries.list_claims(tx, filters=filters, limit=10, offset=0)
+            claims, count = await queries.list_claims(
+                tx, filters=filters, limit=10, offset=0, now=clock.now()
+            )
         assert count == len(claims)
         return [claim["id"] for claim in claims]
 
@@ -601,7 +603,9 @@ class TestWhatIsShown:
         )
         assert await self.ids(world, status="canceled") == []
         async with world.database.reading() as tx:
-            page, count = await queries.list_claims(tx, filters={}, limit=1, offset=1)
+            page, count = await queries.list_claims(
+                tx, filters={}, limit=1, offset=1, now=clock.now()
+            )
             assert (len(page), count) == (1, 3)
             of_order = await queries.claims_of_order(tx, order_id="order_1")
         assert [claim["id"] for claim in of_order] == sorted([refund, third])
