@@ -92,14 +92,17 @@ async def list_claims(
     limit: Annotated[int, Field(ge=0, le=1000)] = 50,
     offset: Annotated[int, Field(ge=0)] = 0,
     order_id: Annotated[list[str] | None, Field(max_length=1000)] = None,
+    line_id: Annotated[list[str] | None, Field(max_length=1000)] = None,
     type: str | None = None,
     status: str | None = None,
     payment_status: str | None = None,
 ) -> Response:
-    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat."""
+    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat, and
+    so may ``line_id``, which names replacement lines."""
     _may_read(who)
     given: dict[str, Any] = {
         "order_id": order_id,
+        "line_id": line_id,
         "type": type,
         "status": status,
         "payment_status": payment_status,
