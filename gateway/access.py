@@ -6,6 +6,7 @@ PUBLIC = frozenset({"anyone"})
 _ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
 _DESK = frozenset({"admin", "agent", "finance"})
 _STOCK = frozenset({"admin", "warehouse"})
+_PROMISES = frozenset({"admin", "agent", "warehouse"})
 _ADMIN = frozenset({"admin"})
 _OPERATORS = frozenset({"admin", "ops"})
 
@@ -79,7 +80,11 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/stock-locations/{location_id}"): _STOCK,
     ("DELETE", "/admin/stock-locations/{location_id}"): _STOCK,
     ("GET", "/admin/reservations"): _ALL,
+    ("POST", "/admin/reservations"): _PROMISES,
     ("GET", "/admin/reservations/{reservation_id}"): _ALL,
+    ("POST", "/admin/reservations/{reservation_id}"): _PROMISES,
+    ("DELETE", "/admin/reservations/{reservation_id}"): _PROMISES,
+    ("GET", "/admin/orders/{order_id}/reservations"): _ALL,
     # what was done, and what does not agree
     ("GET", "/admin/audit"): _OPERATORS,
     ("GET", "/admin/findings"): _OPERATORS,

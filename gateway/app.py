@@ -22,7 +22,17 @@ from chassis.loops import Loop
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
 from gateway import drift, errors, openapi, pages, store, storefront, wire
-from gateway.admin import claims, documents, inventory, operating, orders, people, returns, trust
+from gateway.admin import (
+    claims,
+    documents,
+    inventory,
+    operating,
+    orders,
+    people,
+    reservations,
+    returns,
+    trust,
+)
 from gateway.clients import HttpTransport, InProcessTransport, Upstream
 from gateway.gate import Gate
 from gateway.identity import Identity
@@ -110,8 +120,9 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    surfaces = (orders, claims, returns, inventory, people, documents, operating, trust, storefront)
-    for part in surfaces:
+    stock = (inventory, reservations)
+    desk = (orders, claims, returns, *stock, people, documents, operating, trust)
+    for part in (*desk, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)

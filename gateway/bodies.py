@@ -238,6 +238,25 @@ UPDATE_LEVEL = Shape(
     }
 )
 
+CREATE_RESERVATION = Shape(
+    {
+        "location_id": _ID_TYPED,
+        "inventory_item_id": _ID_TYPED,
+        "quantity": Number(required=True, say_empty=False, least=1),
+        "line_item_id": _ID,
+        "description": Text(most=2000),
+        "metadata": Object(),
+    }
+)
+UPDATE_RESERVATION = Shape(
+    {
+        "location_id": _ID,
+        "quantity": Number(least=1),
+        "description": Text(most=2000),
+        "metadata": Object(),
+    }
+)
+
 STOCK_LOCATION = Shape(
     {
         "name": Text(required=True, most=_ID_MAX, trimmed=True),
@@ -256,6 +275,7 @@ STOCK_LOCATION = Shape(
                 }
             )
         ),
+        "address_id": _ID,
         "metadata": Object(),
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -316,3 +316,43 @@ def _medusas_claim(claim: Json, *, tags: bool) -> Json:
 
 def _without(record: Json, names: frozenset[str]) -> Json:
     return {key: value for key, value in record.items() if key not in names}
+
+
+async def lines(parts: Gate, *, who: Principal, ids: Collection[str]) -> dict[str, Json]:
+    """Line items by id, of orders and of claims, each with its whole ``order``. What is unknown is
+    left out. At most 200 ids.
+    """
+    if not ids:
+        return {}
+    wanted = sorted(ids)
+    page = await parts.orders.get("/orders", who=who, params={"line_id": wanted, "limit": 200})
+    found = {
+        line["id"]: line | {"order": order}
+        for order in page["orders"]
+        for line in order["items"]
+        if line["id"] in ids
+    }
+    rest = [line_id for line_id in wanted if line_id not in found]
+    if not rest:
+        return found
+    claims = (await parts.claims.get("/claims", who=who, params={"line_id": rest, "limit": 200}))[
+        "claims"
+    ]
+    if not claims:
+        return found
+    order_ids = sorted({claim["order_id"] for claim in claims})
+    page = await parts.orders.get("/orders", who=who, params={"id": order_ids, "limit": 200})
+    orders_by_id = {order["id"]: order for order in page["orders"]}
+    return found | {
+        line["id"]: line | {"order": orders_by_id.get(claim["order_id"])}
+        for claim in claims
+        for line in claim["additional_items"]
+        if line["id"] in ids
+    }
+
+
+def shown_line(line: Json) -> Json:
+    """A line from ``lines`` as a GET shows it, with the plain fields of its order."""
+    order = line["order"]
+    shown = _without(line, _OWN_LINE)
+    return shown | {"order": order and {name: order[name] for name in DEFAULT_FIELDS}}

@@ -38,6 +38,8 @@ _BODIES = {
         "post",
         "/admin/inventory-items/{item_id}/location-levels/{location_id}",
     ): bodies.UPDATE_LEVEL,
+    ("post", "/admin/reservations"): bodies.CREATE_RESERVATION,
+    ("post", "/admin/reservations/{reservation_id}"): bodies.UPDATE_RESERVATION,
     ("post", "/admin/dead-letters/{letter_id}/replay"): bodies.REPLAY,
     ("post", "/admin/dead-letters/{letter_id}/discard"): bodies.REASON,
     ("post", "/admin/sagas/{saga_id}/compensate"): bodies.REASON,

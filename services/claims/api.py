@@ -142,6 +142,7 @@ async def list_claims(
     limit: Annotated[int, Field(ge=0, le=1000)] = 50,
     offset: Annotated[int, Field(ge=0)] = 0,
     order_id: Annotated[list[str] | None, Field(max_length=1000)] = None,
+    line_id: Annotated[list[str] | None, Field(max_length=1000)] = None,
     type: str | None = None,
     status: str | None = None,
     payment_status: str | None = None,
@@ -151,13 +152,13 @@ async def list_claims(
     is_open: bool | None = None,
     queue: Literal["needs_review", "waiting_for_return", "stuck"] | None = None,
 ) -> Response:
-    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat.
-
-    ``queue``: what somebody has to look at.
+    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat, and
+    so may ``line_id``, which names replacement lines. ``queue``: what somebody has to look at.
     """
     _may_read(who)
     given: dict[str, Any] = {
         "order_id": order_id,
+        "line_id": line_id,
         "type": type,
         "status": status,
         "payment_status": payment_status,

@@ -18,6 +18,7 @@ from services.claims.store import SENDS_OUT
 _VISIBLE = "recovery_point <> 'started' AND status <> 'refused'"
 _FILTERS = {
     "order_id": "order_id IN :order_id",
+    "line_id": "id IN (SELECT claim_id FROM additional_items WHERE line_id IN :line_id)",
     "type": "type = :type",
     "status": "status = :status",
     "payment_status": "payment_status = :payment_status",

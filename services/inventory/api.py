@@ -1,7 +1,7 @@
 """The HTTP door of inventory, for the gateway: every call carries its internal token.
 
 Variants may be read by anybody, everything else by the staff only; counting stock is for the
-warehouse, loading a document for an administrator.
+warehouse, promising it also for agents, loading a document for an administrator.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from chassis.errors import Forbidden
 from chassis.http import Attempt, Db, Tries, json_response
 from contracts.inventory import PlaceReservation
 from services.inventory import operations, queries, schemas
+from services.inventory.attempts import Caller
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
 EXPORT_ROWS_MAX = 5000
 
 router = Router()
 stock_keepers = require("warehouse", "admin")
+clerks = require("agent", "warehouse", "admin")
 administrators = require("admin")
 
 
@@ -33,8 +35,8 @@ def _staff(who: Principal) -> None:
         raise Forbidden("forbidden", "Stock is shown to the staff only.")
 
 
-def _caller(who: Principal, attempt: Attempt) -> operations.Caller:
-    return operations.Caller(who.id, attempt.key, attempt.fingerprint)
+def _caller(who: Principal, attempt: Attempt) -> Caller:
+    return Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 async def _item_answer(db: Database, item_id: str) -> Response:
@@ -49,6 +51,13 @@ async def _location_answer(db: Database, location_id: str) -> Response:
     async with db.reading() as tx:
         location = await queries.stock_location_by_id(tx, location_id=location_id)
     return json_response({"stock_location": location})
+
+
+async def _reservation_answer(db: Database, reservation_id: str) -> Response:
+    """The reservation as it is after the commit."""
+    async with db.reading() as tx:
+        found = await queries.reservation_by_id(tx, reservation_id=reservation_id)
+    return json_response({"reservation": found})
 
 
 # Variants
@@ -87,7 +96,7 @@ async def create_inventory_item(
 ) -> Response:
     """Start to count a variant."""
     stock_keepers(who)
-    fields = body.model_dump(exclude_unset=True, exclude={"variant_id"})
+    fields = body.described()
     async with db.transaction() as tx:
         item_id = await operations.create_inventory_item(
             tx,
@@ -114,7 +123,7 @@ async def update_inventory_item(
 ) -> Response:
     """Change what is said about an item."""
     stock_keepers(who)
-    fields = body.model_dump(exclude_unset=True)
+    fields = body.described()
     async with db.transaction() as tx:
         await operations.update_inventory_item(tx, item_id=item_id, fields=fields, now=clock.now())
     return await _item_answer(db, item_id)
@@ -209,6 +218,7 @@ async def create_stock_location(
             tx,
             name=body.name,
             address=body.address.model_dump() if body.address else None,
+            address_id=body.address_id,
             metadata=body.metadata,
             caller=_caller(who, attempt),
             now=clock.now(),
@@ -275,6 +285,74 @@ async def reservation(reservation_id: str, db: Db, who: Who, expand: str = "") -
     async with db.reading() as tx:
         found = await queries.reservation_by_id(tx, reservation_id=reservation_id, expand=expand)
     return json_response({"reservation": found})
+
+
+@router.post("/reservations")
+async def create_reservation(
+    body: schemas.CreateReservation, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Promise units at a location, for a line or in general."""
+    clerks(who)
+    async with db.transaction() as tx:
+        reservation_id = await operations.create_reservation(
+            tx,
+            item_id=body.inventory_item_id,
+            location_id=body.location_id,
+            quantity=body.quantity,
+            line_id=body.line_item_id,
+            line_unfulfilled=body.line_unfulfilled,
+            description=body.description,
+            metadata=body.metadata,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _reservation_answer(db, reservation_id)
+
+
+@router.post("/reservations/{reservation_id}")
+async def update_reservation(
+    reservation_id: str, body: schemas.UpdateReservation, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Change or move what is promised."""
+    clerks(who)
+    async with db.transaction() as tx:
+        await operations.update_reservation(
+            tx,
+            reservation_id=reservation_id,
+            changes=body.changes(),
+            line_unfulfilled=body.line_unfulfilled,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _reservation_answer(db, reservation_id)
+
+
+@router.post("/reservations/{reservation_id}/recheck")
+async def recheck_reservation(
+    reservation_id: str, body: schemas.RecheckReservation, db: Db, who: Who
+) -> Response:
+    """Give back units that a line turns out not to need; refuses as the promise would have been."""
+    clerks(who)
+    async with db.transaction() as tx:
+        refusal = await operations.recheck_reservation(
+            tx,
+            reservation_id=reservation_id,
+            units=body.quantity,
+            line_unfulfilled=body.line_unfulfilled,
+            now=clock.now(),
+        )
+    if refusal is not None:
+        raise refusal
+    return json_response({"id": reservation_id})
+
+
+@router.delete("/reservations/{reservation_id}")
+async def delete_reservation(reservation_id: str, db: Db, who: Who) -> Response:
+    """End a reservation by hand."""
+    clerks(who)
+    async with db.transaction() as tx:
+        await operations.delete_reservation(tx, reservation_id=reservation_id, now=clock.now())
+    return json_response({"id": reservation_id, "object": "reservation", "deleted": True})
 
 
 # Import and export

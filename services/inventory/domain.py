@@ -168,20 +168,28 @@ def _not_absurd(quantities: Iterable[int]) -> None:
 
 
 def unit_price(*, variant: Variant, currency_code: str, region_id: str | None) -> int:
+    """Minor units for one unit, as ``price_of``. Raises Invalid when there is no price."""
+    found = price_of(prices=variant.prices, currency_code=currency_code, region_id=region_id)
+    if found is None:
+        raise Invalid(
+            "variant_without_price",
+            f'Cannot generate line item for variant "{variant.title}" without a price',
+        )
+    return found
+
+
+def price_of(*, prices: Iterable[Price], currency_code: str, region_id: str | None) -> int | None:
     """Minor units for one unit: the region's own price, else the currency's, the lower of equals.
 
-    A price of another region never applies. Raises Invalid when there is none.
+    A price of another region never applies. None when there is none.
     """
     currency = currency_code.lower()
-    fitting = [price for price in variant.prices if price.currency_code.lower() == currency]
+    fitting = [price for price in prices if price.currency_code.lower() == currency]
     for region in dict.fromkeys((region_id, None)):
         amounts = [price.amount for price in fitting if price.region_id == region]
         if amounts:
             return min(amounts)
-    raise Invalid(
-        "variant_without_price",
-        f'Cannot generate line item for variant "{variant.title}" without a price',
-    )
+    return None
 
 
 def choose_locations(
@@ -371,6 +379,14 @@ def location_not_found(*, location_id: str) -> NotFound:
     )
 
 
+def address_not_found(*, address_id: str) -> NotFound:
+    """No location has this address."""
+    return NotFound(
+        "stock_location_address_not_found",
+        f"StockLocationAddress with id {address_id} was not found",
+    )
+
+
 def reservation_not_found(*, reservation_id: str) -> NotFound:
     """No such reservation, or it has been released."""
     return NotFound("reservation_not_found", f"Reservation with id {reservation_id} not found")
@@ -534,6 +550,16 @@ def item_id_for(*, variant_id: str) -> str:
     return f"iitem_{variant_id}"
 
 
+def level_id(*, item_id: str, location_id: str) -> str:
+    """The id under which a level is shown: it follows from its item and location."""
+    return derived_id("ilev", item_id, location_id)
+
+
+def address_id_for(*, location_id: str) -> str:
+    """The id of the address that a location gets for itself."""
+    return derived_id("laddr", location_id)
+
+
 def location_id_for(record: Record) -> str:
     """The id of an imported location: its own, or one that its name always gives."""
     return str(record["id"] or derived_id("sloc", record["name"]))
@@ -570,14 +596,20 @@ class _Planner:
         self._wished: dict[str, str] = {}
 
     def location(self, path: str, record: Record) -> None:
+        location_id = location_id_for(record)
+        before = self.locations.get(location_id)
+        address_id = address_id_for(location_id=location_id) if record["address"] else None
+        if before is not None and before["address"] == record["address"]:
+            address_id = before["address_id"]
         wanted = {
-            "id": location_id_for(record),
+            "id": location_id,
             "name": record["name"],
+            "address_id": address_id,
             "address": record["address"],
             "metadata": record["metadata"],
         }
-        self.outcome.count(self.locations.get(wanted["id"]), wanted)
-        self.locations[wanted["id"]] = wanted
+        self.outcome.count(before, wanted)
+        self.locations[location_id] = wanted
 
     def channel(self, path: str, record: Record) -> None:
         before = self.channels.get(record["id"])

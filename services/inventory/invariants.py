@@ -30,6 +30,13 @@ _LEVEL_CHECKS = (
     ),
     (
         "I1",
+        "a line has several reservations there",
+        "SELECT item_id, location_id, line_id, COUNT(*) AS reservations FROM reservations"
+        " WHERE state = 'held' AND line_id IS NOT NULL"
+        " GROUP BY item_id, location_id, line_id, remedy_id HAVING COUNT(*) > 1",
+    ),
+    (
+        "I1",
         "the rule on backorders differs from the variant's",
         "SELECT l.item_id, l.location_id FROM levels l JOIN inventory_items i ON i.id = l.item_id"
         " JOIN variants v ON v.id = i.variant_id WHERE v.allow_backorder <> l.allow_backorder",

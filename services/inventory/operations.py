@@ -7,37 +7,35 @@ it, and a repeat gets the same answer and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from chassis import audit, outbox
 from chassis.db import Transient, Tx
 from chassis.errors import NotAllowed, Refusal
-from chassis.idempotency import claim_key
 from chassis.values import derived_id, new_id
 from contracts.base import ReplacementLine
 from contracts.inventory import (
+    InventoryItemCreated,
+    InventoryItemDeleted,
+    InventoryItemUpdated,
+    InventoryLevelCreated,
+    InventoryLevelDeleted,
+    InventoryLevelUpdated,
     PlaceReservation,
     ReceiptStockReceived,
     ReceiptStockRejected,
     ReceiveReceiptStock,
     ReleaseReservation,
+    ReservationItemDeleted,
     ReservationPlaced,
     ReservationRejected,
     ReservationReleased,
 )
-from services.inventory import domain, store
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks over HTTP, and the idempotency key of the attempt, if it has one."""
-
-    principal: str
-    key: str | None = None
-    fingerprint: str = ""
-
+from services.inventory import domain, promising, store
+from services.inventory.attempts import Caller, done_before
+from services.inventory.reservations import Reservation
 
 # Commands
 
@@ -279,6 +277,77 @@ async def _say(tx: Tx, reply: Any, kind: str, subject: str) -> None:
     await outbox.put(tx, reply, about=f"{kind}/{subject}")
 
 
+# Reservations by people
+
+
+async def create_reservation(
+    tx: Tx,
+    *,
+    item_id: str,
+    location_id: str,
+    quantity: int,
+    line_id: str | None,
+    line_unfulfilled: int | None,
+    description: str | None,
+    metadata: Mapping[str, Any] | None,
+    caller: Caller,
+    now: datetime,
+) -> str:
+    """Promise units of an item at a location, for a line or in general; the reservation's id.
+
+    ``line_unfulfilled``: units of the line still to be sent, as its owner says. A line has one
+    reservation of an item at a location: a second adds to it. Raises Invalid (more than the line
+    needs), NotFound (not stocked there), NotAllowed (not enough, or its claim is over).
+    """
+    wanted = Reservation(
+        id="",
+        item_id=item_id,
+        location_id=location_id,
+        quantity=quantity,
+        line_id=line_id,
+        description=description,
+        metadata=metadata,
+    )
+    return await promising.create(tx, wanted, line_unfulfilled, caller, now)
+
+
+async def update_reservation(
+    tx: Tx,
+    *,
+    reservation_id: str,
+    changes: Mapping[str, Any],
+    line_unfulfilled: int | None,
+    caller: Caller,
+    now: datetime,
+) -> None:
+    """Change ``quantity``, ``location_id``, ``description`` or ``metadata`` of what is held.
+
+    A move gives up the old place and takes the new one in this transaction, or changes nothing.
+    Units that a claim's reservation loses are recorded as released by hand.
+    Raises NotFound, Invalid or NotAllowed as ``create_reservation``.
+    """
+    await promising.update(tx, reservation_id, changes, line_unfulfilled, caller, now)
+
+
+async def recheck_reservation(
+    tx: Tx, *, reservation_id: str, units: int, line_unfulfilled: int, now: datetime
+) -> Refusal | None:
+    """Look again, after ``units`` were promised: a line may have been sent in the same moment.
+
+    Gives the units back and returns the refusal when the line is now held more than it needs;
+    None when all is well, or nothing is held any more.
+    """
+    return await promising.recheck(tx, reservation_id, units, line_unfulfilled, now)
+
+
+async def delete_reservation(tx: Tx, *, reservation_id: str, now: datetime) -> None:
+    """End a reservation by hand, whoever made it. Raises NotFound.
+
+    The claim or order it was for goes on without it.
+    """
+    await promising.delete(tx, reservation_id, now)
+
+
 # Levels
 
 
@@ -293,7 +362,7 @@ async def create_level(
     now: datetime,
 ) -> None:
     """Let a location stock an item. Raises NotFound, NotAllowed when it does already."""
-    if await _done_before(tx, caller, item_id):
+    if await done_before(tx, caller, item_id):
         return
     backorder = await store.backorder_rule(tx, item_id)
     if backorder is None:
@@ -315,6 +384,9 @@ async def create_level(
     await _count(tx, level, stocked_quantity, now)
     after = {"stocked_quantity": stocked_quantity, "incoming_quantity": incoming_quantity}
     await _note_level(tx, "level.created", level, None, after)
+    state = await store.level_state(tx, item_id=item_id, location_id=location_id)
+    level_id = domain.level_id(item_id=item_id, location_id=location_id)
+    await _say(tx, InventoryLevelCreated(ids=[level_id], **state), "inventory-level", level_id)
 
 
 async def update_level(
@@ -331,7 +403,7 @@ async def update_level(
 
     Raises NotFound, or NotAllowed for less than what is reserved there.
     """
-    if await _done_before(tx, caller, item_id):
+    if await done_before(tx, caller, item_id):
         return
     level = await store.lock_level(tx, item_id=item_id, location_id=location_id)
     if level is None:
@@ -348,6 +420,9 @@ async def update_level(
     given = {"stocked_quantity": stocked_quantity, "incoming_quantity": incoming_quantity}
     after = {name: value for name, value in given.items() if value is not None}
     await _note_level(tx, "level.set", level, {"stocked_quantity": level.on_hand}, after)
+    state = await store.level_state(tx, item_id=item_id, location_id=location_id)
+    level_id = domain.level_id(item_id=item_id, location_id=location_id)
+    await _say(tx, InventoryLevelUpdated(id=level_id, **state), "inventory-level", level_id)
 
 
 async def _note_level(
@@ -383,6 +458,7 @@ async def delete_level(tx: Tx, *, item_id: str, location_id: str, now: datetime)
         raise domain.level_reserved(item_id=item_id, location_id=location_id)
     await _remove_levels(tx, [level], now)
     await _note_level(tx, "level.deleted", level, {"stocked_quantity": level.on_hand}, None)
+    await _say_levels_deleted(tx, [level], item_id=item_id, location_id=location_id)
 
 
 async def _remove_levels(tx: Tx, levels: list[domain.Level], now: datetime) -> None:
@@ -394,6 +470,25 @@ async def _remove_levels(tx: Tx, levels: list[domain.Level], now: datetime) -> N
     cause_id = new_id("removal")
     await store.move_stock(tx, moves, cause_kind="removal", cause_id=cause_id, now=now)
     await store.delete_levels(tx, [(level.item_id, level.location_id) for level in levels])
+
+
+async def _say_levels_deleted(
+    tx: Tx, levels: list[domain.Level], *, item_id: str | None, location_id: str | None
+) -> None:
+    """One event for all levels of an item, of a location, or for one level: what is named."""
+    if levels:
+        event = InventoryLevelDeleted(
+            ids=[
+                domain.level_id(item_id=level.item_id, location_id=level.location_id)
+                for level in levels
+            ],
+            inventory_item_id=item_id,
+            location_id=location_id,
+        )
+        about = ("inventory-item", item_id) if item_id else ("stock-location", location_id or "")
+        if item_id and location_id:
+            about = ("inventory-level", event.ids[0])
+        await _say(tx, event, *about)
 
 
 # Inventory items
@@ -409,7 +504,7 @@ async def create_inventory_item(
     if not variant_id:
         raise NotAllowed("variant_required", "variant_id is required")
     item_id = domain.item_id_for(variant_id=variant_id)
-    if await _done_before(tx, caller, item_id):
+    if await done_before(tx, caller, item_id):
         return item_id
     variants = await store.variants_by_id(tx, [variant_id])
     if variant_id not in variants:
@@ -431,6 +526,8 @@ async def create_inventory_item(
         await store.update_row(tx, store.variants, variant_id, changes)
     after = {"variant_id": variant_id, **fields}
     await audit.record(tx, action="item.created", about=f"inventory-item/{item_id}", after=after)
+    event = InventoryItemCreated(ids=[item_id], variant_id=variant_id)
+    await _say(tx, event, "inventory-item", item_id)
     return item_id
 
 
@@ -442,6 +539,7 @@ async def update_inventory_item(
         raise domain.item_not_found(item_id=item_id)
     await store.update_row(tx, store.inventory_items, item_id, {**fields, "updated_at": now})
     await audit.record(tx, action="item.updated", about=f"inventory-item/{item_id}", after=fields)
+    await _say(tx, InventoryItemUpdated(id=item_id), "inventory-item", item_id)
 
 
 async def delete_inventory_item(tx: Tx, *, item_id: str, now: datetime) -> None:
@@ -455,6 +553,8 @@ async def delete_inventory_item(tx: Tx, *, item_id: str, now: datetime) -> None:
     await store.delete_row(tx, store.inventory_items, item_id)
     before = {"levels": [[level.location_id, level.on_hand] for level in levels]}
     await audit.record(tx, action="item.deleted", about=f"inventory-item/{item_id}", before=before)
+    await _say_levels_deleted(tx, levels, item_id=item_id, location_id=None)
+    await _say(tx, InventoryItemDeleted(ids=[item_id]), "inventory-item", item_id)
 
 
 # Stock locations
@@ -468,17 +568,26 @@ async def create_stock_location(
     metadata: Mapping[str, Any] | None,
     caller: Caller,
     now: datetime,
+    address_id: str | None = None,
 ) -> str:
-    """Open a stock location; returns its id."""
+    """Open a stock location at a new address, or at that of another one; returns its id.
+
+    Raises NotFound for an address that no location has.
+    """
     location_id = new_id("sloc")
     if caller.key is not None:
         # The id follows from the attempt, so that its repeat finds the location it made.
         location_id = derived_id("sloc", caller.principal, caller.key)
-    if await _done_before(tx, caller, location_id):
+    if await done_before(tx, caller, location_id):
         return location_id
+    if address is not None:
+        address_id = domain.address_id_for(location_id=location_id)
+    elif address_id is not None:
+        address = await _known_address(tx, address_id)
     row = {
         "id": location_id,
         "name": name,
+        "address_id": address_id,
         "address": dict(address) if address is not None else None,
         "metadata": dict(metadata) if metadata is not None else None,
         "created_at": now,
@@ -493,12 +602,29 @@ async def create_stock_location(
 async def update_stock_location(
     tx: Tx, *, location_id: str, fields: Mapping[str, Any], now: datetime
 ) -> None:
-    """Change name, address or metadata. Raises NotFound."""
+    """Change name, address or metadata, or move it to the address of another location.
+
+    An address that several locations share changes for all of them. Raises NotFound.
+    """
     if not await store.has(tx, store.stock_locations, location_id):
         raise domain.location_not_found(location_id=location_id)
-    await store.update_row(tx, store.stock_locations, location_id, {**fields, "updated_at": now})
+    changes = dict(fields)
+    if "address" in changes:
+        own = await store.address_id_of(tx, location_id)
+        changes["address_id"] = own or domain.address_id_for(location_id=location_id)
+        await store.change_address(tx, changes["address_id"], changes["address"], now=now)
+    elif "address_id" in changes:
+        changes["address"] = await _known_address(tx, changes["address_id"])
+    await store.update_row(tx, store.stock_locations, location_id, {**changes, "updated_at": now})
     about = f"stock-location/{location_id}"
     await audit.record(tx, action="location.updated", about=about, after=fields)
+
+
+async def _known_address(tx: Tx, address_id: str) -> dict[str, Any]:
+    found = await store.address(tx, address_id)
+    if found is None:
+        raise domain.address_not_found(address_id=address_id)
+    return found
 
 
 async def delete_stock_location(tx: Tx, *, location_id: str, now: datetime) -> None:
@@ -509,27 +635,21 @@ async def delete_stock_location(tx: Tx, *, location_id: str, now: datetime) -> N
     if not await store.has(tx, store.stock_locations, location_id):
         raise domain.location_not_found(location_id=location_id)
     levels = await store.lock_levels_at(tx, location_id)
+    held = await store.held_at(tx, location_id)
     await store.release_reservations(tx, location_id=location_id, cause="manual", now=now)
     await _remove_levels(tx, [replace(level, reserved=0) for level in levels], now)
     await store.unmap_location(tx, location_id)
     await store.delete_row(tx, store.stock_locations, location_id)
-    before = {"levels": [[level.item_id, level.on_hand, level.reserved] for level in levels]}
+    before: dict[str, Any] = {
+        "levels": [[level.item_id, level.on_hand, level.reserved] for level in levels]
+    }
     about = f"stock-location/{location_id}"
+    if held:
+        before["reservations"] = held
+        event = ReservationItemDeleted(ids=held, location_id=location_id)
+        await _say(tx, event, "stock-location", location_id)
+    await _say_levels_deleted(tx, levels, item_id=None, location_id=location_id)
     await audit.record(tx, action="location.deleted", about=about, before=before)
-
-
-async def _done_before(tx: Tx, caller: Caller, subject_id: str) -> bool:
-    """Whether this attempt has already been carried out. Raises KeyReused for another request."""
-    if caller.key is None:
-        return False
-    held = await claim_key(
-        tx,
-        principal=caller.principal,
-        key=caller.key,
-        fingerprint=caller.fingerprint,
-        subject_id=subject_id,
-    )
-    return held is not None
 
 
 # Import

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chassis.db import Tx
 from chassis.errors import Invalid
 from chassis.values import derived_id
-from services.inventory import domain
+from services.inventory import domain, store
 from services.inventory.schemas import (
     InventoryItemFilters,
     Paging,
@@ -24,6 +24,7 @@ from services.inventory.schemas import (
 
 Record = dict[str, Any]
 _COMPARISONS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+_SEARCHES = {"contains": "%{}%", "starts_with": "{}%", "ends_with": "%{}"}
 
 
 class _Where:
@@ -41,10 +42,17 @@ class _Where:
         if value is not None:
             self._add(f"{column} = :{{}}", value)
 
-    def compares(self, column: str, bounds: Mapping[str, object]) -> None:
-        for name, value in bounds.items():
+    def compares(self, name: str, filters: Paging, *, column: str | None = None) -> None:
+        """The bounds ``<name>_lt``, ``<name>_gte`` and so on of the filters."""
+        for operator, sign in _COMPARISONS.items():
+            value = getattr(filters, f"{name}_{operator}")
             if value is not None:
-                self._add(f"{column} {_COMPARISONS[name]} :{{}}", value)
+                self._add(f"{column or name} {sign} :{{}}", value)
+
+    def searches(self, name: str, filters: Paging) -> None:
+        """The searches ``<name>_contains`` and so on of the filters."""
+        for operator, pattern in _SEARCHES.items():
+            self.like((name,), pattern, getattr(filters, f"{name}_{operator}"))
 
     def like(self, columns: Sequence[str], pattern: str, value: str | None) -> None:
         if value is not None:
@@ -95,6 +103,11 @@ async def _page(
 
 _ITEM_TEXTS = ("sku", "origin_country", "mid_code", "material", "hs_code")
 _ITEM_ORDER = ("id", "created_at", "updated_at", "title", *_ITEM_TEXTS)
+# Medusa tells them of a variant too; here they are known of its item.
+_GOODS_FIELDS = (
+    *("origin_country", "hs_code", "mid_code", "material"),
+    *("weight", "length", "height", "width"),
+)
 _ITEM_FIELDS = (
     "id",
     "sku",
@@ -117,20 +130,23 @@ _ITEM_FIELDS = (
 
 
 async def inventory_items_page(tx: Tx, *, filters: InventoryItemFilters) -> Record:
-    """A page of items, each with totals, levels and its variant."""
+    """A page of items, each with totals, levels and its variant; of the asked locations only."""
     where = _Where()
     where.one_of("id", filters.id)
     where.one_of("variant_id", filters.variant_id)
     for name in _ITEM_TEXTS:
         where.one_of(name, getattr(filters, name))
-    for name in ("weight", "length", "height", "width", "requires_shipping"):
+    where.searches("hs_code", filters)
+    for name in ("weight", "length", "height", "width"):
         where.equals(name, getattr(filters, name))
+        where.compares(name, filters)
+    where.equals("requires_shipping", filters.requires_shipping)
     where.like(("sku", "title", "description"), "%{}%", filters.q)
     where.exists(
         "levels l WHERE l.item_id = inventory_items.id AND l.location_id", filters.location_id
     )
     rows, envelope = await _page(tx, "inventory_items", where, filters, _ITEM_ORDER)
-    return {"inventory_items": await _items(tx, rows), **envelope}
+    return {"inventory_items": await _items(tx, rows, filters.location_id), **envelope}
 
 
 async def inventory_item_by_id(tx: Tx, *, item_id: str) -> Record:
@@ -151,22 +167,31 @@ async def levels_of_item(
     levels = (await _levels(tx, [item_id]))[item_id]
     return {
         "id": item_id,
-        "location_levels": [
-            level
-            for level in levels
-            if location_ids is None or level["location_id"] in location_ids
-        ],
+        "location_levels": _at(levels, location_ids),
     }
 
 
-async def _items(tx: Tx, rows: Sequence[Record]) -> list[Record]:
+async def _items(
+    tx: Tx, rows: Sequence[Record], location_ids: Sequence[str] | None = None
+) -> list[Record]:
     levels = await _levels(tx, [row["id"] for row in rows])
     variants = {
         row["id"]: _variant(row, levels[row["item_id"]])
         for row in await _variant_rows(tx, [row["variant_id"] for row in rows])
     }
     return [
-        {**_item(row, levels[row["id"]]), "variants": [variants[row["variant_id"]]]} for row in rows
+        {
+            **_item(row, _at(levels[row["id"]], location_ids)),
+            "variants": [variants[row["variant_id"]] | {name: row[name] for name in _GOODS_FIELDS}],
+        }
+        for row in rows
+    ]
+
+
+def _at(levels: Sequence[Record], location_ids: Sequence[str] | None) -> list[Record]:
+    """The levels at these locations, None for all."""
+    return [
+        level for level in levels if location_ids is None or level["location_id"] in location_ids
     ]
 
 
@@ -184,12 +209,12 @@ async def _levels(tx: Tx, item_ids: Iterable[str]) -> dict[str, list[Record]]:
     levels: defaultdict[str, list[Record]] = defaultdict(list)
     for row in await tx.fetch(
         "SELECT item_id, location_id, on_hand, reserved, incoming, created_at, updated_at"
-        " FROM levels WHERE item_id IN :ids ORDER BY item_id, location_id",
+        " FROM levels WHERE item_id IN :ids ORDER BY item_id, created_at, location_id",
         ids=list(item_ids),
     ):
         levels[row["item_id"]].append(
             {
-                "id": derived_id("ilev", row["item_id"], row["location_id"]),
+                "id": domain.level_id(item_id=row["item_id"], location_id=row["location_id"]),
                 "inventory_item_id": row["item_id"],
                 "location_id": row["location_id"],
                 "stocked_quantity": row["on_hand"],
@@ -207,6 +232,12 @@ async def _levels(tx: Tx, item_ids: Iterable[str]) -> dict[str, list[Record]]:
 
 # Variants
 
+# What ``inventory_quantity`` shows, as a condition; CAST because a sum is a decimal on PostgreSQL.
+_AVAILABLE = (
+    "CASE WHEN manage_inventory THEN (SELECT CAST(COALESCE(SUM(l.on_hand - l.reserved), 0)"
+    " AS BIGINT) FROM levels l JOIN inventory_items i ON i.id = l.item_id"
+    " WHERE i.variant_id = variants.id) ELSE 0 END"
+)
 _VARIANT_ORDER = ("id", "created_at", "updated_at", "title", "product_title", "sku")
 
 
@@ -215,6 +246,13 @@ async def variants_page(tx: Tx, *, filters: VariantFilters) -> Record:
     where = _Where()
     where.one_of("id", filters.wanted)
     where.one_of("sku", filters.sku)
+    where.one_of("title", filters.title)
+    where.equals("manage_inventory", filters.manage_inventory)
+    where.equals("allow_backorder", filters.allow_backorder)
+    where.equals(_AVAILABLE, filters.inventory_quantity)
+    where.compares("inventory_quantity", filters, column=_AVAILABLE)
+    for name in ("created_at", "updated_at"):
+        where.compares(name, filters)
     where.like(("title", "product_title", "sku"), "%{}%", filters.q)
     rows, envelope = await _page(tx, "variants", where, filters, _VARIANT_ORDER)
     items = {
@@ -228,6 +266,14 @@ async def variants_page(tx: Tx, *, filters: VariantFilters) -> Record:
         row["item_id"] = items.get(row["id"])
     levels = await _levels(tx, items.values())
     found = [_variant(row, levels.get(row["item_id"] or "", ())) for row in rows]
+    if filters.currency_code is not None:
+        for variant, row in zip(found, rows, strict=True):
+            price = domain.price_of(
+                prices=store.prices(row),
+                currency_code=filters.currency_code,
+                region_id=filters.region_id,
+            )
+            variant |= {"original_price": price, "calculated_price": price}
     return {"variants": found, **envelope}
 
 
@@ -318,6 +364,9 @@ async def stock_locations_page(tx: Tx, *, filters: StockLocationFilters) -> Reco
     where = _Where()
     where.one_of("id", filters.id)
     where.one_of("name", filters.name)
+    where.one_of("address_id", filters.address_id)
+    for name in ("created_at", "updated_at"):
+        where.compares(name, filters)
     where.like(("name",), "%{}%", filters.q)
     where.exists(
         "channel_locations c WHERE c.location_id = stock_locations.id AND c.sales_channel_id",
@@ -342,7 +391,7 @@ async def _locations(tx: Tx, rows: Sequence[Record], expand: str) -> list[Record
         {
             "id": row["id"],
             "name": row["name"],
-            "address_id": _address_id(row),
+            "address_id": row["address_id"],
             "metadata": row["metadata"],
             "created_at": row["created_at"],
             "updated_at": row["updated_at"],
@@ -352,7 +401,7 @@ async def _locations(tx: Tx, rows: Sequence[Record], expand: str) -> list[Record
     if "address" in relations:
         for location, row in zip(locations, rows, strict=True):
             address = row["address"]
-            location["address"] = address and {"id": _address_id(row), **address}
+            location["address"] = address and {**address, "id": row["address_id"]}
     if "sales_channels" in relations:
         channels: defaultdict[str, list[Record]] = defaultdict(list)
         for row in await tx.fetch(
@@ -364,10 +413,6 @@ async def _locations(tx: Tx, rows: Sequence[Record], expand: str) -> list[Record
         for location in locations:
             location["sales_channels"] = channels[location["id"]]
     return locations
-
-
-def _address_id(row: Record) -> str | None:
-    return derived_id("laddr", row["id"]) if row["address"] else None
 
 
 # Reservations
@@ -386,11 +431,9 @@ async def reservations_page(tx: Tx, *, filters: ReservationFilters) -> Record:
     where.one_of("remedy_id", filters.remedy_id)
     where.equals("quantity", filters.quantity)
     where.equals("description", filters.description)
-    where.like(("description",), "%{}%", filters.description_contains)
-    where.like(("description",), "{}%", filters.description_starts_with)
-    where.like(("description",), "%{}", filters.description_ends_with)
-    for name in ("quantity", "created_at", "updated_at"):
-        where.compares(name, {bound: getattr(filters, f"{name}_{bound}") for bound in _COMPARISONS})
+    where.searches("description", filters)
+    for name in ("quantity", "created_at", "updated_at", "description"):
+        where.compares(name, filters)
     rows, envelope = await _page(tx, "reservations", where, filters, _RESERVATION_ORDER)
     found = await _reservations(tx, rows, filters.expands("inventory_item"))
     return {"reservations": found, **envelope}

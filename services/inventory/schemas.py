@@ -26,6 +26,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 Quantity = Annotated[int, Field(ge=0, le=UNITS_MAX)]
 Amount = Annotated[int, Field(ge=0, le=2**53)]
+Size = Annotated[float | None, Field(allow_inf_nan=False)]
 # A time without an offset would mean another instant on every machine.
 Instant = AwareDatetime
 
@@ -83,8 +84,15 @@ class UpdateInventoryItem(_Body):
     length: float | None = None
     height: float | None = None
     width: float | None = None
-    requires_shipping: bool = True
+    requires_shipping: bool | None = None
     metadata: dict[str, Any] | None = None
+
+    def described(self) -> dict[str, Any]:
+        """The columns to set: what was given, but for a null where something must be."""
+        given = self.model_dump(exclude_unset=True, exclude={"variant_id"})
+        if given.get("requires_shipping") is None:
+            given.pop("requires_shipping", None)
+        return given
 
 
 class CreateInventoryItem(UpdateInventoryItem):
@@ -112,6 +120,7 @@ class CreateStockLocation(_Body):
 
     name: Name
     address: Address | None = None
+    address_id: Id | None = None
     metadata: dict[str, Any] | None = None
 
 
@@ -120,7 +129,48 @@ class UpdateStockLocation(_Body):
 
     name: Name | None = None
     address: Address | None = None
+    address_id: Id | None = None
     metadata: dict[str, Any] | None = None
+
+
+Units = Annotated[int, Field(ge=1, le=UNITS_MAX)]
+
+
+class CreateReservation(_Body):
+    """Promise units. ``line_unfulfilled``: how many units of the line are still to be sent, as its
+    owner says now; needed with ``line_item_id``."""
+
+    inventory_item_id: Id
+    location_id: Id
+    quantity: Units
+    line_item_id: Id | None = None
+    line_unfulfilled: Quantity | None = None
+    description: Text | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class UpdateReservation(_Body):
+    """Change a reservation; what is left out stays. ``line_unfulfilled`` as above, for more units
+    of a line."""
+
+    quantity: Units | None = None
+    location_id: Id | None = None
+    line_unfulfilled: Quantity | None = None
+    description: Text | None = None
+    metadata: dict[str, Any] | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The columns to set: a quantity and a location cannot be taken away, a text can."""
+        given = self.model_dump(exclude_unset=True, exclude={"line_unfulfilled"})
+        kept = ("quantity", "location_id")
+        return {name: each for name, each in given.items() if each is not None or name not in kept}
+
+
+class RecheckReservation(_Body):
+    """Look again whether a line needs the units that were just promised for it."""
+
+    quantity: Units
+    line_unfulfilled: Quantity
 
 
 # Lists
@@ -145,6 +195,19 @@ class Paging(BaseModel):
         return relation in self.expand.split(",")
 
 
+class Dated(Paging):
+    """A list that is also filtered by when its things were made or changed."""
+
+    created_at_lt: Instant | None = None
+    created_at_lte: Instant | None = None
+    created_at_gt: Instant | None = None
+    created_at_gte: Instant | None = None
+    updated_at_lt: Instant | None = None
+    updated_at_lte: Instant | None = None
+    updated_at_gt: Instant | None = None
+    updated_at_gte: Instant | None = None
+
+
 class InventoryItemFilters(Paging):
     """A list parameter may be repeated; any of its values fits."""
 
@@ -157,20 +220,52 @@ class InventoryItemFilters(Paging):
     mid_code: list[str] | None = None
     material: list[str] | None = None
     hs_code: list[str] | None = None
-    weight: float | None = None
-    length: float | None = None
-    height: float | None = None
-    width: float | None = None
+    hs_code_contains: str | None = None
+    hs_code_starts_with: str | None = None
+    hs_code_ends_with: str | None = None
+    weight: Size = None
+    weight_lt: Size = None
+    weight_lte: Size = None
+    weight_gt: Size = None
+    weight_gte: Size = None
+    length: Size = None
+    length_lt: Size = None
+    length_lte: Size = None
+    length_gt: Size = None
+    length_gte: Size = None
+    height: Size = None
+    height_lt: Size = None
+    height_lte: Size = None
+    height_gt: Size = None
+    height_gte: Size = None
+    width: Size = None
+    width_lt: Size = None
+    width_lte: Size = None
+    width_gt: Size = None
+    width_gte: Size = None
     requires_shipping: bool | None = None
 
 
-class VariantFilters(Paging):
-    """``ids`` is one text with commas, or repeated; ``id`` is the same under Medusa's name."""
+class VariantFilters(Dated):
+    """``ids`` is one text with commas, or repeated; ``id`` is the same under Medusa's name.
+
+    With ``currency_code`` each variant says what one unit costs in it, in ``region_id`` if given.
+    """
 
     q: str | None = None
     ids: list[str] | None = None
     id: list[str] | None = None
     sku: list[str] | None = None
+    title: list[str] | None = None
+    manage_inventory: bool | None = None
+    allow_backorder: bool | None = None
+    inventory_quantity: int | None = None
+    inventory_quantity_lt: int | None = None
+    inventory_quantity_lte: int | None = None
+    inventory_quantity_gt: int | None = None
+    inventory_quantity_gte: int | None = None
+    region_id: str | None = None
+    currency_code: str | None = None
     order: str = "id"
     # All variants of a page of large orders, by their ids.
     limit: Annotated[int, Field(ge=0, le=10_000)] = 20
@@ -183,16 +278,17 @@ class VariantFilters(Paging):
         return [one for text in (*(self.ids or ()), *(self.id or ())) for one in text.split(",")]
 
 
-class StockLocationFilters(Paging):
+class StockLocationFilters(Dated):
     """A list parameter may be repeated; any of its values fits."""
 
     q: str | None = None
     id: list[str] | None = None
     name: list[str] | None = None
+    address_id: list[str] | None = None
     sales_channel_id: list[str] | None = None
 
 
-class ReservationFilters(Paging):
+class ReservationFilters(Dated):
     """A list parameter may be repeated; ``_lt``, ``_lte``, ``_gt``, ``_gte`` bound a field."""
 
     location_id: list[str] | None = None
@@ -205,15 +301,11 @@ class ReservationFilters(Paging):
     quantity_lte: int | None = None
     quantity_gt: int | None = None
     quantity_gte: int | None = None
-    created_at_lt: Instant | None = None
-    created_at_lte: Instant | None = None
-    created_at_gt: Instant | None = None
-    created_at_gte: Instant | None = None
-    updated_at_lt: Instant | None = None
-    updated_at_lte: Instant | None = None
-    updated_at_gt: Instant | None = None
-    updated_at_gte: Instant | None = None
     description: str | None = None
+    description_lt: str | None = None
+    description_lte: str | None = None
+    description_gt: str | None = None
+    description_gte: str | None = None
     description_contains: str | None = None
     description_starts_with: str | None = None
     description_ends_with: str | None = None

@@ -18,7 +18,9 @@ from chassis.db import Instant, Json, Serial, Transient, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
 from chassis.outbox import outbox_table
+from chassis.values import new_id
 from services.inventory.domain import Known, Level, LevelKey, Movement, Price, Record, Variant
+from services.inventory.reservations import Reservation
 
 METADATA = metadata()
 outbox_table(METADATA)
@@ -75,6 +77,8 @@ stock_locations = sa.Table(
     METADATA,
     sa.Column("id", _Text, primary_key=True),
     sa.Column("name", _Text, nullable=False),
+    # Locations at one address share its id and, each for itself, its lines.
+    sa.Column("address_id", _Text, index=True),
     sa.Column("address", Json),
     sa.Column("metadata", Json),
     sa.Column("created_at", Instant, nullable=False),
@@ -158,6 +162,23 @@ reservations = sa.Table(
         postgresql_where=sa.text("state = 'held' AND remedy_id IS NOT NULL"),
         sqlite_where=sa.text("state = 'held' AND remedy_id IS NOT NULL"),
     ),
+    sa.Index(
+        "uq_reservations_of_line",
+        "line_id",
+        "item_id",
+        "location_id",
+        unique=True,
+        postgresql_where=sa.text("state = 'held' AND remedy_id IS NULL"),
+        sqlite_where=sa.text("state = 'held' AND remedy_id IS NULL"),
+    ),
+)
+
+# One row per line that people have reserved for: locking it puts them in a line, so that what is
+# held for it is counted and changed by one at a time, at whatever locations.
+reserved_lines = sa.Table(
+    "reserved_lines",
+    METADATA,
+    sa.Column("line_id", _Text, primary_key=True),
 )
 
 receipts = sa.Table(
@@ -195,6 +216,14 @@ movements = sa.Table(
 # Reading for a decision
 
 
+def prices(row: Mapping[str, Any]) -> tuple[Price, ...]:
+    """The prices of a variant's row."""
+    return tuple(
+        Price(price["currency_code"], price["amount"], price.get("region_id"))
+        for price in row["prices"]
+    )
+
+
 def _variant(row: Mapping[str, Any]) -> Variant:
     return Variant(
         id=row["id"],
@@ -203,10 +232,7 @@ def _variant(row: Mapping[str, Any]) -> Variant:
         sku=row["sku"],
         manage_inventory=row["manage_inventory"],
         allow_backorder=row["allow_backorder"],
-        prices=tuple(
-            Price(price["currency_code"], price["amount"], price.get("region_id"))
-            for price in row["prices"]
-        ),
+        prices=prices(row),
         item_id=row["item_id"],
     )
 
@@ -273,6 +299,18 @@ async def lock_level(tx: Tx, *, item_id: str, location_id: str) -> Level | None:
         location=location_id,
     )
     return _level(row) if row else None
+
+
+async def level_state(tx: Tx, *, item_id: str, location_id: str) -> Record:
+    """The figures of a level that is there, as events tell them."""
+    row = await tx.fetch_one(
+        "SELECT item_id AS inventory_item_id, location_id, on_hand AS stocked_quantity,"
+        " reserved AS reserved_quantity, incoming AS incoming_quantity FROM levels"
+        " WHERE item_id = :item AND location_id = :location",
+        item=item_id,
+        location=location_id,
+    )
+    return row or {}
 
 
 async def lock_levels_at(tx: Tx, location_id: str) -> list[Level]:
@@ -400,6 +438,141 @@ def _sums(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
         key = (row["item_id"], row["location_id"])
         sums[key] = sums.get(key, 0) + row["quantity"]
     return [(item, location, units) for (item, location), units in sorted(sums.items())]
+
+
+# Reservations by people
+
+
+def _reservation(row: Mapping[str, Any]) -> Reservation:
+    return Reservation(
+        id=row["id"],
+        item_id=row["item_id"],
+        location_id=row["location_id"],
+        quantity=row["quantity"],
+        line_id=row["line_id"],
+        remedy_id=row["remedy_id"],
+        description=row["description"],
+        metadata=row["metadata"],
+    )
+
+
+async def held_reservation(
+    tx: Tx, reservation_id: str, *, lock: bool = False
+) -> Reservation | None:
+    """A reservation that is held. Its level is locked before the row is."""
+    row = await tx.fetch_one(
+        "SELECT * FROM reservations WHERE id = :id AND state = 'held'"
+        + (" FOR UPDATE" if lock else ""),
+        id=reservation_id,
+    )
+    return _reservation(row) if row else None
+
+
+async def lock_line(tx: Tx, line_id: str) -> None:
+    """Until the transaction ends no other person promises anything to this line."""
+    await tx.insert(reserved_lines, [{"line_id": line_id}], ignore_conflicts=True)
+    await tx.fetch("SELECT line_id FROM reserved_lines WHERE line_id = :id FOR UPDATE", id=line_id)
+
+
+async def held_for_line(tx: Tx, line_id: str) -> list[Reservation]:
+    """What is held for a line, at whatever location."""
+    rows = await tx.fetch(
+        "SELECT * FROM reservations WHERE line_id = :id AND state = 'held' ORDER BY id", id=line_id
+    )
+    return [_reservation(row) for row in rows]
+
+
+async def lock_remedy_of_line(tx: Tx, line_id: str) -> tuple[str, str] | None:
+    """(remedy id, state) of the claim that a line is a replacement of, locked; None for others."""
+    remedy_id = await tx.fetch_value(
+        "SELECT remedy_id FROM reservations WHERE line_id = :id AND remedy_id IS NOT NULL LIMIT 1",
+        id=line_id,
+    )
+    if remedy_id is None:
+        return None
+    group = await reservation_group(tx, remedy_id, lock=True)
+    return (remedy_id, group["state"]) if group else None
+
+
+async def change_reservation(
+    tx: Tx, before: Reservation, after: Reservation, *, now: datetime
+) -> None:
+    """Give a held reservation another quantity, place or description; its levels are locked.
+
+    What a claim holds less than before is kept as released by hand.
+    Raises Transient when a level cannot give that much: its figures moved without the lock.
+    """
+    if (after.location_id, after.quantity) != (before.location_id, before.quantity):
+        await _lower(tx, before, now=now)
+        raised = await tx.execute(
+            "UPDATE levels SET reserved = reserved + :units, updated_at = :now"
+            " WHERE item_id = :item AND location_id = :location"
+            " AND (on_hand - reserved >= :units OR allow_backorder = TRUE)",
+            units=after.quantity,
+            now=now,
+            item=after.item_id,
+            location=after.location_id,
+        )
+        if not raised:
+            raise Transient(f"{after.item_id} at {after.location_id} has too little")
+    await tx.execute(
+        "UPDATE reservations SET location_id = :location, quantity = :quantity,"
+        " description = :description, metadata = :metadata, updated_at = :now"
+        " WHERE id = :id AND state = 'held'",
+        location=after.location_id,
+        quantity=after.quantity,
+        description=after.description,
+        metadata=after.metadata,
+        now=now,
+        id=before.id,
+    )
+    freed = before.quantity - after.quantity
+    if freed > 0 and before.remedy_id is not None:
+        row = {
+            "id": new_id("resitem"),
+            "remedy_id": before.remedy_id,
+            "line_id": before.line_id,
+            "item_id": before.item_id,
+            "location_id": before.location_id,
+            "quantity": freed,
+            "state": "released",
+            "release_cause": "manual",
+            "created_at": now,
+            "updated_at": now,
+            "released_at": now,
+        }
+        await tx.insert(reservations, [row])
+
+
+async def end_reservation(tx: Tx, held: Reservation, *, now: datetime) -> None:
+    """End a held reservation by hand; its level is locked already."""
+    await tx.execute(
+        "UPDATE reservations SET state = 'released', release_cause = 'manual', released_at = :now,"
+        " updated_at = :now WHERE id = :id AND state = 'held'",
+        id=held.id,
+        now=now,
+    )
+    await _lower(tx, held, now=now)
+
+
+async def _lower(tx: Tx, held: Reservation, *, now: datetime) -> None:
+    await tx.execute(
+        "UPDATE levels SET reserved = reserved - :units, updated_at = :now"
+        " WHERE item_id = :item AND location_id = :location",
+        units=held.quantity,
+        now=now,
+        item=held.item_id,
+        location=held.location_id,
+    )
+
+
+async def held_at(tx: Tx, location_id: str) -> list[str]:
+    """Ids of what is held at a location; its levels are locked already."""
+    rows = await tx.fetch(
+        "SELECT id FROM reservations WHERE location_id = :id AND state = 'held' ORDER BY id",
+        id=location_id,
+    )
+    return [row["id"] for row in rows]
 
 
 # Stock
@@ -556,6 +729,33 @@ async def map_channel(tx: Tx, channel_id: str, location_ids: Iterable[str]) -> N
     )
 
 
+async def address(tx: Tx, address_id: str) -> Record | None:
+    """The address that a location has under this id."""
+    row = await tx.fetch_one(
+        "SELECT address FROM stock_locations WHERE address_id = :id ORDER BY id LIMIT 1",
+        id=address_id,
+    )
+    return row["address"] if row else None
+
+
+async def address_id_of(tx: Tx, location_id: str) -> str | None:
+    """The id of a location's address, None without one."""
+    found = await tx.fetch_value(
+        "SELECT address_id FROM stock_locations WHERE id = :id", id=location_id
+    )
+    return str(found) if found is not None else None
+
+
+async def change_address(tx: Tx, address_id: str, changed: Record, *, now: datetime) -> None:
+    """Change an address for every location that has it."""
+    await tx.execute(
+        "UPDATE stock_locations SET address = :address, updated_at = :now WHERE address_id = :id",
+        address=changed,
+        now=now,
+        id=address_id,
+    )
+
+
 async def unmap_location(tx: Tx, location_id: str) -> None:
     """The location serves no sales channel any more."""
     await tx.execute("DELETE FROM channel_locations WHERE location_id = :id", id=location_id)
@@ -580,7 +780,7 @@ async def known(
 ) -> Known:
     """What there is of the things a document names; levels are locked."""
     locations = await tx.fetch(
-        "SELECT id, name, address, metadata FROM stock_locations WHERE id IN :ids",
+        "SELECT id, name, address_id, address, metadata FROM stock_locations WHERE id IN :ids",
         ids=sorted(set(location_ids)),
     )
     channels: dict[str, list[str]] = {}

@@ -80,6 +80,15 @@ async def get_facts(order_id: str, db: Db, who: Who) -> Response:
     return http.json_response(facts)
 
 
+@router.get("/order-lines/{line_id}/unsent")
+async def get_unsent_units(line_id: str, db: Db, who: Who) -> Response:
+    """How many units of a line are still to be sent: {line_id, order_id, units}."""
+    _staff(who)
+    async with db.reading() as tx:
+        found = await queries.unsent_units(tx, line_id=line_id)
+    return http.json_response(found)
+
+
 @router.get("/orders/{order_id}/ledger")
 async def get_ledger(order_id: str, db: Db, who: Who) -> Response:
     """The money of an order and what it is held for: {ledger}."""
@@ -185,6 +194,17 @@ async def list_regions(db: Db, who: Who) -> Response:
     async with db.reading() as tx:
         regions = await queries.regions(tx)
     return http.json_response({"regions": regions})
+
+
+@router.get("/sales-channels")
+async def list_sales_channels(
+    db: Db, who: Who, id: Annotated[list[str] | None, Field(max_length=1000)] = None
+) -> Response:
+    """Sales channels, all or those of these ids: {sales_channels}."""
+    _staff(who)
+    async with db.reading() as tx:
+        channels = await queries.sales_channels(tx, ids=id)
+    return http.json_response({"sales_channels": channels})
 
 
 # ---- import and export --------------------------------------------------------------------------

@@ -382,6 +382,23 @@ def _fulfillment(fulfillment: Row) -> Row:
     }
 
 
+async def unsent_units(tx: Tx, *, line_id: str) -> Row:
+    """{line_id, order_id, units}: units of a line that no fulfillment has; none if it is canceled.
+
+    Raises ``line_unknown``.
+    """
+    row = await tx.fetch_one(
+        "SELECT l.id AS line_id, l.order_id, l.quantity - l.fulfilled_quantity AS units, o.status"
+        " FROM order_lines l JOIN orders o ON o.id = l.order_id WHERE l.id = :id",
+        id=line_id,
+    )
+    if row is None:
+        raise NotFound("line_unknown", f"Line item with {line_id} was not found")
+    if row.pop("status") == "canceled":
+        row["units"] = 0
+    return row
+
+
 # ---------------------------------------------------------------------------------- many orders
 
 
@@ -427,6 +444,9 @@ def _where(filters: schemas.OrderFilters, customer_id: str | None) -> tuple[str,
         if values:
             parts.append(f"o.{name} IN :{name}")
             params[name] = values
+    if filters.line_id:
+        parts.append("o.id IN (SELECT order_id FROM order_lines WHERE id IN :line_id)")
+        params["line_id"] = filters.line_id
     for column in ("created_at", "updated_at", "canceled_at"):
         for suffix, sign in _COMPARISONS.items():
             value = getattr(filters, f"{column}_{suffix}")
@@ -580,6 +600,17 @@ async def regions(tx: Tx) -> list[Row]:
         "SELECT id, name, currency_code, tax_rate, tax_code, countries, includes_tax"
         " FROM regions ORDER BY id"
     )
+
+
+async def sales_channels(tx: Tx, *, ids: Sequence[str] | None) -> list[Row]:
+    """Sales channels as Medusa shows them, all or those of these ids."""
+    rows = await tx.fetch(
+        "SELECT id, name, created_at, updated_at FROM sales_channels"
+        f"{' WHERE id IN :ids' if ids is not None else ''} ORDER BY id",
+        **({"ids": list(ids)} if ids is not None else {}),
+    )
+    more = {"description": None, "is_disabled": False, "metadata": None, "deleted_at": None}
+    return [{**row, **more} for row in rows]
 
 
 # ---------------------------------------------------------------------------------- export

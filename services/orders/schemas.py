@@ -311,6 +311,8 @@ class OrderFilters(BaseModel):
 
     q: str | None = None
     id: list[str] = []
+    # Orders that have one of these lines.
+    line_id: list[str] = []
     status: list[str] = []
     fulfillment_status: list[str] = []
     payment_status: list[str] = []

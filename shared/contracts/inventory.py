@@ -1,4 +1,4 @@
-"""The language of inventory: commands it obeys, replies it says."""
+"""The language of inventory: commands it obeys, replies it says, and events for outside."""
 
 from __future__ import annotations
 
@@ -160,6 +160,163 @@ class ReceiptStockRejected(Rejection):
     return_id: str
 
 
+# What changed, for whoever listens outside. ``name`` and the ids are Medusa's, the rest is ours.
+
+
+class _ReservationItemState(Event):
+    """What an event of one reservation tells: how it stands after the change."""
+
+    line_item_id: str | None = None
+    inventory_item_id: str
+    location_id: str
+    quantity: int
+
+
+_RESERVATION: dict[str, Any] = {
+    "line_item_id": "item_01",
+    "inventory_item_id": "iitem_01",
+    "location_id": "sloc_01",
+    "quantity": 2,
+}
+
+
+class ReservationItemCreated(_ReservationItemState):
+    """Said by inventory when somebody reserved units; for outside only."""
+
+    key: ClassVar[str] = "inventory.reservation-item.created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "reservation-item.created",
+        "ids": ["resitem_01"],
+        **_RESERVATION,
+    }
+    name: str = "reservation-item.created"
+    ids: list[str]
+
+
+class ReservationItemUpdated(_ReservationItemState):
+    """Said by inventory when somebody changed or moved a reservation; for outside only."""
+
+    key: ClassVar[str] = "inventory.reservation-item.updated.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "reservation-item.updated",
+        "id": "resitem_01",
+        **_RESERVATION,
+    }
+    name: str = "reservation-item.updated"
+    id: str
+
+
+class ReservationItemDeleted(Event):
+    """Said by inventory when somebody ended reservations, or closed the location where they were;
+    for outside only."""
+
+    key: ClassVar[str] = "inventory.reservation-item.deleted.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "reservation-item.deleted",
+        "ids": ["resitem_01"],
+        "line_item_id": "item_01",
+        "location_id": None,
+    }
+    name: str = "reservation-item.deleted"
+    ids: list[str]
+    line_item_id: str | None = None
+    location_id: str | None = None
+
+
+class _InventoryLevelState(Event):
+    """What an event of a level tells: its figures after the change, in units."""
+
+    inventory_item_id: str
+    location_id: str
+    stocked_quantity: int
+    reserved_quantity: int
+    incoming_quantity: int
+
+
+_LEVEL: dict[str, Any] = {
+    "inventory_item_id": "iitem_01",
+    "location_id": "sloc_01",
+    "stocked_quantity": 10,
+    "reserved_quantity": 2,
+    "incoming_quantity": 0,
+}
+
+
+class InventoryLevelCreated(_InventoryLevelState):
+    """Said by inventory when a location begins to stock an item; for outside only."""
+
+    key: ClassVar[str] = "inventory.inventory-level.created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inventory-level.created",
+        "ids": ["ilev_01"],
+        **_LEVEL,
+    }
+    name: str = "inventory-level.created"
+    ids: list[str]
+
+
+class InventoryLevelUpdated(_InventoryLevelState):
+    """Said by inventory when somebody counted a level; for outside only."""
+
+    key: ClassVar[str] = "inventory.inventory-level.updated.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inventory-level.updated",
+        "id": "ilev_01",
+        **_LEVEL,
+    }
+    name: str = "inventory-level.updated"
+    id: str
+
+
+class InventoryLevelDeleted(Event):
+    """Said by inventory when locations no longer stock an item, or a location is closed; for
+    outside only."""
+
+    key: ClassVar[str] = "inventory.inventory-level.deleted.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inventory-level.deleted",
+        "ids": ["ilev_01"],
+        "inventory_item_id": "iitem_01",
+        "location_id": "sloc_01",
+    }
+    name: str = "inventory-level.deleted"
+    ids: list[str]
+    inventory_item_id: str | None = None
+    location_id: str | None = None
+
+
+class InventoryItemCreated(Event):
+    """Said by inventory when a variant begins to be counted; for outside only."""
+
+    key: ClassVar[str] = "inventory.inventory-item.created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inventory-item.created",
+        "ids": ["iitem_01"],
+        "variant_id": "variant_01",
+    }
+    name: str = "inventory-item.created"
+    ids: list[str]
+    variant_id: str
+
+
+class InventoryItemUpdated(Event):
+    """Said by inventory when somebody changed what is said about an item; for outside only."""
+
+    key: ClassVar[str] = "inventory.inventory-item.updated.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "inventory-item.updated", "id": "iitem_01"}
+    name: str = "inventory-item.updated"
+    id: str
+
+
+class InventoryItemDeleted(Event):
+    """Said by inventory when a variant is no longer counted; for outside only."""
+
+    key: ClassVar[str] = "inventory.inventory-item.deleted.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "inventory-item.deleted", "ids": ["iitem_01"]}
+    name: str = "inventory-item.deleted"
+    ids: list[str]
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     PlaceReservation,
     ReservationPlaced,
@@ -169,4 +326,13 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ReceiveReceiptStock,
     ReceiptStockReceived,
     ReceiptStockRejected,
+    ReservationItemCreated,
+    ReservationItemUpdated,
+    ReservationItemDeleted,
+    InventoryLevelCreated,
+    InventoryLevelUpdated,
+    InventoryLevelDeleted,
+    InventoryItemCreated,
+    InventoryItemUpdated,
+    InventoryItemDeleted,
 )

@@ -280,6 +280,9 @@ class TestRead:
         assert await ids(status="canceled") == set()
         assert await ids(order_id="order_2") == {replace}
         assert await ids(order_id=["order_1", "order_2"]) == {refund, replace}
+        (claim,) = (await door.get("/claims", type="replace")).json()["claims"]
+        assert await ids(line_id=[claim["additional_items"][0]["id"], "x"]) == {replace}
+        assert await ids(line_id="item_1") == set()
 
     @pytest.mark.parametrize("params", [{"limit": -1}, {"limit": 100_000}, {"offset": -1}])
     async def test_absurd_pages_are_refused(self, door: Door, params: dict[str, int]) -> None:

@@ -90,17 +90,24 @@ class Warehouse:
 
     async def replies(self) -> list[dict[str, Any]]:
         """Every reply said so far: its last two words, what caused it, and its data."""
-        async with self.database.reading() as tx:
-            rows = await tx.fetch("SELECT payload FROM outbox ORDER BY seq")
-        said = [json.loads(row["payload"]) for row in rows]
         return [
             {
                 "said": each["type"].removeprefix("reclamo.inventory.").removesuffix(".v1"),
                 "cause": each.get("causationid"),
                 **each["data"],
             }
-            for each in said
+            for each in await self._said()
+            if "name" not in each["data"]
         ]
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Every event for outside so far: its data, which begins with Medusa's name."""
+        return [each["data"] for each in await self._said() if "name" in each["data"]]
+
+    async def _said(self) -> list[dict[str, Any]]:
+        async with self.database.reading() as tx:
+            rows = await tx.fetch("SELECT payload FROM outbox ORDER BY seq")
+        return [json.loads(row["payload"]) for row in rows]
 
     async def ask(self, message: BaseModel, message_id: str | None = None) -> dict[str, Any]:
         """Deliver a command and give the reply to it."""

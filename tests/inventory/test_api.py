@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx2
 import pytest
 
 from chassis import auth
-from chassis.bus_local import LocalBus
-from chassis.topology import Topology
-from services.inventory import api, app, consumers
-from services.inventory.settings import Settings
-from tests.inventory.builders import Warehouse, a_document, place, release
+from services.inventory import api
+from tests.inventory.builders import a_document, place, release
+from tests.inventory.door import ADMIN, AGENT, CUSTOMER, KEY, STAFF, Door, problem
 
-KEY = auth.private_key("a secret of the tests, long enough", "internal")
-STAFF = auth.Principal("user_1", "warehouse")
-ADMIN = auth.Principal("user_2", "admin")
-AGENT = auth.Principal("user_3", "agent")
-CUSTOMER = auth.Principal("cus_1", "customer", "cus_1")
 ITEM_KEYS = {
     *("id", "sku", "origin_country", "hs_code", "mid_code", "material", "weight", "length"),
     *("height", "width", "requires_shipping", "title", "description", "thumbnail", "metadata"),
@@ -38,50 +28,6 @@ RESERVATION_KEYS = {
     *("id", "line_item_id", "inventory_item_id", "location_id", "quantity", "external_id"),
     *("description", "created_by", "metadata", "created_at", "updated_at", "deleted_at"),
 }
-
-
-@dataclass
-class Door:
-    """The HTTP application over a warehouse."""
-
-    http: httpx2.AsyncClient
-    warehouse: Warehouse
-
-    async def call(
-        self, method: str, path: str, json: Any = None, *, who: auth.Principal = STAFF, **more: Any
-    ) -> httpx2.Response:
-        """A call of the gateway on behalf of somebody; ``more`` goes to the HTTP client."""
-        token = auth.Issuer(KEY).mint(who, "inventory")
-        headers = {"authorization": f"Bearer {token}", **more.pop("headers", {})}
-        return await self.http.request(method, path, json=json, headers=headers, **more)
-
-    async def get(self, path: str, **params: Any) -> Any:
-        """The JSON of a list or a thing that is there."""
-        answer = await self.call("GET", path, params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def post(self, path: str, json: Any, **more: Any) -> Any:
-        """The JSON of a call that succeeds."""
-        answer = await self.call("POST", path, json, **more)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
-@pytest.fixture
-async def door(warehouse: Warehouse) -> AsyncIterator[Door]:
-    """The application without its background work."""
-    bus = LocalBus(Topology.of(consumers.SUBSCRIPTIONS))
-    verifier = auth.Verifier(KEY.public_key(), "inventory")
-    service = app.build(Settings(), warehouse.database, bus, verifier)
-    transport = httpx2.ASGITransport(app=service.app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://inventory") as http:
-        yield Door(http, warehouse)
-
-
-def problem(answer: httpx2.Response) -> tuple[str, str, str]:
-    body = answer.json()
-    return body["kind"], body["code"], body["detail"]
 
 
 def figures(item: dict[str, Any]) -> dict[str, tuple[int, int]]:
@@ -126,6 +72,32 @@ class TestInventoryItems:
         assert await ids(limit=1, offset=1) == ["iitem_jar_100%"]
         page = await door.get("/inventory-items", limit=1)
         assert (page["count"], page["offset"], page["limit"]) == (3, 0, 1)
+
+    async def test_the_list_is_filtered_by_what_is_said_of_items(self, door: Door) -> None:
+        await door.warehouse.stock({"mug": {"sloc_a": 5}, "cup": {"sloc_b": 1}})
+        described = {"weight": 300, "height": 9.5, "hs_code": "6912.00", "requires_shipping": False}
+        await door.post("/inventory-items/iitem_mug", described)
+        await door.post("/inventory-items/iitem_cup", {"weight": 100, "requires_shipping": None})
+
+        async def ids(**params: Any) -> list[str]:
+            page = await door.get("/inventory-items", order="id", **params)
+            return [item["id"] for item in page["inventory_items"]]
+
+        assert await ids(weight=300) == ["iitem_mug"]
+        assert await ids(weight_gt=100) == ["iitem_mug"]
+        assert await ids(weight_lte=300, weight_gte=100) == ["iitem_cup", "iitem_mug"]
+        assert await ids(height_lt=10) == ["iitem_mug"]
+        assert await ids(hs_code_contains="12.0") == ["iitem_mug"]
+        assert await ids(hs_code_starts_with="12") == []
+        assert await ids(hs_code=["6912.00"]) == ["iitem_mug"]
+        assert await ids(requires_shipping=True) == ["iitem_cup"]
+
+    async def test_a_location_that_is_asked_for_is_the_only_one_shown(self, door: Door) -> None:
+        await door.warehouse.stock({"mug": {"sloc_a": 5, "sloc_b": 2}})
+        page = await door.get("/inventory-items", location_id="sloc_b")
+        (item,) = page["inventory_items"]
+        assert [level["location_id"] for level in item["location_levels"]] == ["sloc_b"]
+        assert item["stocked_quantity"] == 2
 
     async def test_an_unknown_filter_or_order_is_refused(self, door: Door) -> None:
         assert (await door.call("GET", "/inventory-items?colour=red")).status_code == 422
@@ -204,6 +176,42 @@ class TestVariants:
         assert variant["manage_inventory"] is True
         assert variant["allow_backorder"] is False
 
+    async def test_variants_are_found_by_what_is_available_of_them(self, door: Door) -> None:
+        await door.warehouse.stock(
+            {"mug": {"sloc_a": 5, "sloc_b": 1}, "cup": {"sloc_a": 1}},
+            card={"manage_inventory": False},
+            cup={"allow_backorder": True},
+        )
+        await door.warehouse.ask(place(("mug", 2)))
+
+        async def ids(**params: Any) -> list[str]:
+            return [each["id"] for each in (await door.get("/variants", **params))["variants"]]
+
+        assert await ids() == ["card", "cup", "mug"]
+        assert await ids(inventory_quantity=4) == ["mug"]
+        assert await ids(inventory_quantity_gt=0) == ["cup", "mug"]
+        assert await ids(inventory_quantity_lt=1) == ["card"]
+        assert await ids(manage_inventory=False) == ["card"]
+        assert await ids(allow_backorder=True) == ["cup"]
+        assert await ids(title="mug, red") == ["mug"]
+        assert await ids(created_at_gte=datetime(2100, 1, 1, tzinfo=UTC).isoformat()) == []
+
+    async def test_variants_say_what_they_cost_where_that_is_asked(self, door: Door) -> None:
+        prices = [
+            {"currency_code": "eur", "amount": 900},
+            {"currency_code": "eur", "amount": 800, "region_id": "reg_1"},
+        ]
+        await door.warehouse.stock({"mug": {"sloc_a": 5}}, mug={"prices": prices})
+
+        async def price(**params: Any) -> Any:
+            (variant,) = (await door.get("/variants", **params))["variants"]
+            return variant.get("calculated_price", "not asked")
+
+        assert await price() == "not asked"
+        assert await price(currency_code="EUR") == 900
+        assert await price(currency_code="eur", region_id="reg_1") == 800
+        assert await price(currency_code="usd") is None
+
     async def test_a_customer_may_read_variants_and_nothing_else(self, door: Door) -> None:
         await door.warehouse.stock({"mug": {"sloc_a": 5}})
         assert (await door.call("GET", "/variants?ids=mug", who=CUSTOMER)).status_code == 200
@@ -249,6 +257,41 @@ class TestStockLocations:
         assert gone.json() == {"id": location["id"], "object": "stock_location", "deleted": True}
         answer = await door.call("GET", path)
         assert problem(answer)[2] == f"StockLocation with id {location['id']} was not found"
+
+    async def test_locations_may_share_an_address(self, door: Door) -> None:
+        address = {"address_1": "1 Dock Road", "country_code": "gb"}
+        north = (await door.post("/stock-locations", {"name": "North", "address": address}))[
+            "stock_location"
+        ]
+        body = {"name": "South", "address_id": north["address_id"]}
+        south = (await door.post("/stock-locations", body))["stock_location"]
+        assert south["address_id"] == north["address_id"]
+        page = await door.get("/stock-locations", address_id=north["address_id"], order="name")
+        assert [each["name"] for each in page["stock_locations"]] == ["North", "South"]
+        moved = {"address": {"address_1": "2 Dock Road", "country_code": "gb"}}
+        await door.post(f"/stock-locations/{north['id']}", moved)
+        found = await door.get(f"/stock-locations/{south['id']}", expand="address")
+        assert found["stock_location"]["address"]["address_1"] == "2 Dock Road"
+        answer = await door.call(
+            "POST", f"/stock-locations/{south['id']}", {"address_id": "laddr_x"}
+        )
+        assert problem(answer)[2] == "StockLocationAddress with id laddr_x was not found"
+
+    async def test_an_imported_address_is_the_locations_own(self, door: Door) -> None:
+        address = {"address_1": "1 Dock Road", "country_code": "gb"}
+        document = {"stock_locations": [{"id": "sloc_n", "name": "North", "address": address}]}
+        await door.warehouse.load(document)
+        north = (await door.get("/stock-locations/sloc_n", expand="address"))["stock_location"]
+        assert north["address"] == {"id": north["address_id"], **address}
+        assert (await door.warehouse.load(document))["unchanged"] == 1
+        body = {"name": "South", "address_id": north["address_id"]}
+        south = (await door.post("/stock-locations", body))["stock_location"]
+        elsewhere = {"address_1": "3 Hill", "country_code": "gb"}
+        path = f"/stock-locations/{south['id']}"
+        await door.warehouse.load(
+            {"stock_locations": [{"id": south["id"], "name": "South", "address": elsewhere}]}
+        )
+        assert (await door.get(path))["stock_location"]["address_id"] != north["address_id"]
 
     async def test_locations_are_found_by_the_channel_they_serve(self, door: Door) -> None:
         await door.warehouse.stock({"mug": {"sloc_b": 1}}, channels={"sc_1": ["sloc_b"]})

@@ -107,6 +107,19 @@ async def test_oversold_stock_is_found_even_without_the_constraint(books: Wareho
     assert ("I1", MUGS, "more is reserved than is on hand: on_hand 5, reserved 6") in found
 
 
+async def test_a_line_that_is_promised_twice_at_a_place_is_found(books: Warehouse) -> None:
+    twice = [
+        "INSERT INTO reservations (id, line_id, item_id, location_id, quantity, state, created_at,"
+        f" updated_at) SELECT '{name}', 'item_1', item_id, location_id, 1, 'held', created_at,"
+        " updated_at FROM levels WHERE location_id = 'sloc_a'"
+        for name in ("r_1", "r_2")
+    ]
+    counted = "UPDATE levels SET reserved = reserved + 2 WHERE location_id = 'sloc_a'"
+    found = await cook(books, "DROP INDEX uq_reservations_of_line", *twice, counted)
+    wrong = "a line has several reservations there: line_id item_1, reservations 2"
+    assert found == [("I1", MUGS, wrong)]
+
+
 async def test_the_rows_for_the_other_services_say_what_each_remedy_holds(
     books: Warehouse,
 ) -> None:

@@ -15,9 +15,10 @@ from chassis import clock, db
 from chassis.errors import KeyReused, NotAllowed, NotFound
 from chassis.testing import DatabaseUrl
 from services.inventory import operations, store
+from services.inventory.attempts import Caller
 from tests.inventory.builders import Warehouse, a_document, place, receive, release
 
-SOMEBODY = operations.Caller("user_1")
+SOMEBODY = Caller("user_1")
 
 
 async def do(
@@ -145,13 +146,13 @@ class TestLevels:
         self, warehouse: Warehouse
     ) -> None:
         await warehouse.stock({"mug": {"sloc_a": 5}})
-        attempt = operations.Caller("user_1", "key-1", "print-1")
+        attempt = Caller("user_1", "key-1", "print-1")
         await count(warehouse, 8, caller=attempt)
         await count(warehouse, 2)
         await count(warehouse, 8, caller=attempt)
         assert await warehouse.levels() == {("mug", "sloc_a"): (2, 0)}
         with pytest.raises(KeyReused):
-            await count(warehouse, 9, caller=operations.Caller("user_1", "key-1", "print-2"))
+            await count(warehouse, 9, caller=Caller("user_1", "key-1", "print-2"))
 
 
 class TestItems:
@@ -219,7 +220,7 @@ class TestLocations:
             await do(warehouse, operations.delete_stock_location, location_id="sloc_a")
 
     async def test_the_same_attempt_opens_one_location(self, warehouse: Warehouse) -> None:
-        attempt = operations.Caller("user_1", "key-1", "print-1")
+        attempt = Caller("user_1", "key-1", "print-1")
         arguments = {"name": "North", "address": None, "metadata": None, "caller": attempt}
         first = await do(warehouse, operations.create_stock_location, **arguments)
         assert await do(warehouse, operations.create_stock_location, **arguments) == first

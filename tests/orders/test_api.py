@@ -399,3 +399,45 @@ class TestTheRest:
             {"line_id": "item_01", "quantity": 1, "received_quantity": 0}
         ]
         assert ledger["refunds"][0]["cause_id"] == "claim_01"
+
+
+class TestForStock:
+    """What inventory does not know of lines and channels."""
+
+    async def test_units_are_unsent_until_a_fulfillment_has_them(self, door: Door) -> None:
+        partly = an_item(id="item_02", quantity=5, fulfilled_quantity=2, shipped_quantity=1)
+        await door.load(
+            an_order(an_item(), partly),
+            an_order(
+                an_item(id="item_03", fulfilled_quantity=0, shipped_quantity=0),
+                id="order_02",
+                status="canceled",
+                payments=[],
+            ),
+        )
+
+        async def unsent(line_id: str) -> tuple[str, int]:
+            found = await door.get(f"/order-lines/{line_id}/unsent", who=WAREHOUSE)
+            return found["order_id"], found["units"]
+
+        assert await unsent("item_01") == ("order_01", 0)
+        assert await unsent("item_02") == ("order_01", 3)
+        assert await unsent("item_03") == ("order_02", 0)
+        missing = await door.call("GET", "/order-lines/item_x/unsent")
+        assert (missing.status_code, missing.json()["detail"]) == (
+            404,
+            "Line item with item_x was not found",
+        )
+        assert (await door.call("GET", "/order-lines/item_01/unsent", who=ANA)).status_code == 403
+
+    async def test_orders_are_found_by_their_lines(self, door: Door) -> None:
+        await door.load(an_order(), an_order(an_item(id="item_02"), id="order_02", payments=[]))
+        page = await door.get("/orders", line_id=["item_02", "item_x"])
+        assert [order["id"] for order in page["orders"]] == ["order_02"]
+
+    async def test_sales_channels_are_named(self, door: Door) -> None:
+        await door.load()
+        (channel,) = (await door.get("/sales-channels"))["sales_channels"]
+        assert (channel["id"], channel["name"], channel["is_disabled"]) == ("sc_01", "Web", False)
+        assert (await door.get("/sales-channels", id="sc_x"))["sales_channels"] == []
+        assert (await door.call("GET", "/sales-channels", who=ANA)).status_code == 403
