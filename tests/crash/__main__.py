@@ -45,6 +45,7 @@ def _options() -> argparse.Namespace:
     names = ("scenarios", "services", "brokers", "postgres", "sagas", "duplicates", "bare", "seeds")
     for name in names:
         parser.add_argument(f"--{name}", type=int, help="instead of the count of quick or full")
+    parser.add_argument("--lanes", type=int, default=1, help="shops at once, for matrix and rounds")
     parser.add_argument("--only", default="", help="scenarios that have this in their name")
     parser.add_argument("--report", type=Path, default=report.FILE)
     given = parser.parse_args()
@@ -67,6 +68,8 @@ class Run:
         self.matrix, self.rounds, self.storms = Matrix(), Rounds(), Storms()
         self.seeds, self.planted = Seeds(), Planted()
         self._nursery: Nursery | None = None
+        # Alembic's context is one for the whole process: shops are opened one after the other.
+        self._opening = asyncio.Lock()
 
     def found(self) -> dict[str, dict[str, Any]]:
         """What the report says, by part."""
@@ -89,7 +92,11 @@ class Run:
                 await self._nursery.ready()
             if "matrix" in parts:
                 await matrix.run(
-                    self._open_shop, wanted=self._wanted, matrix=self.matrix, tell=tell
+                    self._open_shop,
+                    wanted=self._wanted,
+                    matrix=self.matrix,
+                    tell=tell,
+                    lanes=given.lanes,
                 )
             if "rounds" in parts:
                 await rounds.run(
@@ -101,6 +108,7 @@ class Run:
                     seed=given.seed,
                     rounds=self.rounds,
                     tell=tell,
+                    lanes=given.lanes,
                 )
             if "storm" in parts:
                 for store in storm.STORES:
@@ -136,7 +144,8 @@ class Run:
         shop = Shop(self._nursery, orders=orders)
         before = len(self._violations())
         try:
-            await shop.open()
+            async with self._opening:
+                await shop.open()
             yield shop
         finally:
             if len(self._violations()) > before:

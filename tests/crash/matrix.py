@@ -25,7 +25,7 @@ MISSED = "the point was not passed"
 MISSES_MAX = 3
 VARIANTS = ("once", "twice", "duplicate", "late")
 ORDERS = 90
-SCENARIOS_OF_A_SHOP = 120
+SCENARIOS_OF_A_SHOP = 100
 # A repeat does not pass these again: what they follow is committed.
 PASSED_ONCE = ("gateway.answer.k4", "refund.p3", "park.k4", "retry.k4")
 _OWNERS = {"claim": "claims", "cancel claim": "claims", "refund": "orders"}
@@ -389,33 +389,45 @@ async def run(
     wanted: Callable[[list[Scenario]], list[Scenario]],
     matrix: Matrix,
     tell: Callable[[str], None],
+    lanes: int = 1,
 ) -> None:
-    """Play what is wanted; a shop serves so many, or until something went wrong in it."""
-    todo: list[Scenario] | None = None
-    passes: dict[str, Passes] = {}
-    done = missed = 0
-    while todo is None or done < len(todo):
-        async with open_shop(orders=ORDERS) as shop:
-            if todo is None:
-                passes = await trials(shop)
-                matrix.unreached = unreached(passes)
-                todo = wanted(scenarios(passes))
-                tell(f"{len(todo)} scenarios")
-            for scenario in todo[done : done + SCENARIOS_OF_A_SHOP - len(KINDS)]:
-                result = await _played(shop, scenario, passes[scenario.kind])
-                if MISSED in result.trouble and missed < MISSES_MAX:
-                    # Nothing died, so nothing was shown: once more, in a fresh shop.
-                    missed += 1
-                    break
-                missed = 0
-                matrix.results.append(result)
-                done += 1
-                tell(
-                    f"{done}/{len(todo)} {scenario}: "
-                    f"{result.trouble or 'well'} ({result.seconds:.1f} s)"
-                )
-                if result.trouble:
-                    break
+    """Play what is wanted, in so many shops at once; a shop serves so many, or until something went
+    wrong in it."""
+    async with open_shop(orders=ORDERS) as shop:
+        passes = await trials(shop)
+    matrix.unreached = unreached(passes)
+    todo = wanted(scenarios(passes))
+    count = len(todo)
+    tell(f"{count} scenarios")
+    missed: dict[Scenario, int] = {}
+
+    async def serve(shop: Shop) -> None:
+        for _ in range(SCENARIOS_OF_A_SHOP):
+            if not todo:
+                return
+            scenario = todo.pop(0)
+            result = await _played(shop, scenario, passes[scenario.kind])
+            if MISSED in result.trouble and missed.get(scenario, 0) < MISSES_MAX:
+                # Nothing died, so nothing was shown: once more, in a fresh shop.
+                missed[scenario] = missed.get(scenario, 0) + 1
+                todo.insert(0, scenario)
+                return
+            matrix.results.append(result)
+            tell(
+                f"{len(matrix.results)}/{count} {scenario}: "
+                f"{result.trouble or 'well'} ({result.seconds:.1f} s)"
+            )
+            if result.trouble:
+                return
+
+    async def lane() -> None:
+        while todo:
+            async with open_shop(orders=ORDERS) as shop:
+                await serve(shop)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(lanes):
+            group.create_task(lane())
 
 
 async def _played(shop: Shop, scenario: Scenario, passed: Passes) -> Result:

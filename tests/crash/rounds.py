@@ -137,8 +137,9 @@ async def run(
     rounds: Rounds,
     tell: Callable[[str], None],
     kills_a_round: int = 20,
+    lanes: int = 1,
 ) -> None:
-    """Until there were so many kills of each and so many sagas."""
+    """Until there were so many kills of each and so many sagas, in so many shops at once."""
     chance = random.Random(seed)
 
     def left() -> dict[str, int]:
@@ -151,22 +152,29 @@ async def run(
     def to_do() -> bool:
         return any(count > 0 for count in left().values()) or rounds.sagas < sagas
 
-    while to_do():
-        many = sagas - rounds.sagas > ORDERS_LEAST
-        async with open_shop(orders=ORDERS_MOST if many else ORDERS_LEAST) as shop:
-            while to_do() and shop.lines_left() > SPARE_LINES:
-                victims = _victims(left(), chance, kills_a_round)
-                more = max(sagas - rounds.sagas, 0) // max(_rounds_left(left(), kills_a_round), 1)
-                this = Round(len(rounds.rounds) + 1)
-                rounds.rounds.append(this)
-                await _play(shop, this, rounds, victims, min(more, SAGAS_A_ROUND_MOST), chance)
-                tell(
-                    f"round {this.number}: {sum(this.kills.values())} kills, {this.sagas} sagas,"
-                    f" {this.calls} calls in {this.tries} tries, at rest after {this.rest_s:.1f} s:"
-                    f" {this.trouble or 'well'} ({this.seconds:.0f} s)"
-                )
-                if this.trouble:
-                    break
+    async def lane() -> None:
+        while to_do():
+            many = sagas - rounds.sagas > ORDERS_LEAST
+            async with open_shop(orders=ORDERS_MOST if many else ORDERS_LEAST) as shop:
+                while to_do() and shop.lines_left() > SPARE_LINES:
+                    victims = _victims(left(), chance, kills_a_round)
+                    rest = max(_rounds_left(left(), kills_a_round), 1)
+                    more = max(sagas - rounds.sagas, 0) // rest
+                    this = Round(len(rounds.rounds) + 1)
+                    rounds.rounds.append(this)
+                    await _play(shop, this, rounds, victims, min(more, SAGAS_A_ROUND_MOST), chance)
+                    tell(
+                        f"round {this.number}: {sum(this.kills.values())} kills,"
+                        f" {this.sagas} sagas, {this.calls} calls in {this.tries} tries,"
+                        f" at rest after {this.rest_s:.1f} s:"
+                        f" {this.trouble or 'well'} ({this.seconds:.0f} s)"
+                    )
+                    if this.trouble:
+                        break
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(lanes):
+            group.create_task(lane())
 
 
 def _rounds_left(left: dict[str, int], kills_a_round: int) -> int:
