@@ -26,7 +26,7 @@ from gateway.comparing import Picture, compare, lost, picture, strange
 from services.claims import invariants as claims
 from services.inventory import invariants as inventory
 from services.orders import invariants as orders
-from services.orders.providers import fake_ledger
+from services.orders.providers import fake_captures, fake_ledger
 from services.returns import invariants as returns
 
 LOCAL = {"orders": orders, "claims": claims, "returns": returns, "inventory": inventory}
@@ -168,6 +168,7 @@ async def _look(databases: dict[str, Database], ledger: Path, *, at_rest: bool) 
     theirs = await asyncio.to_thread(fake_ledger, ledger)
     asked = [row for row in attempts if row["provider_id"] == "fake"]
     rows += orders.provider_findings(asked, theirs)
+    rows += await _captures(databases["orders"], ledger)
     messages, strays = await _messages(databases)
     looked_at = {
         "claims": len(seen.claims),
@@ -180,13 +181,22 @@ async def _look(databases: dict[str, Database], ledger: Path, *, at_rest: bool) 
     return Report([Finding(**row) for row in rows + strays], looked_at)
 
 
+async def _captures(database: Database, ledger: Path) -> list[Row]:
+    """I2 for money that came: the provider's books and ours."""
+    async with database.reading() as tx:
+        asked = await orders.provider_captures(tx)
+    theirs = await asyncio.to_thread(fake_captures, ledger)
+    mine = [row for row in asked if row["provider_id"] == "fake"]
+    return orders.provider_findings(mine, theirs, did="captured", do="capture")
+
+
 async def _unsettled(database: Database) -> list[Row]:
     async with database.reading() as tx:
         return [
             {
                 "invariant": "I15",
                 "id": row["id"],
-                "message": f"refund attempt {row['state']} after {row['tries']} tries",
+                "message": f"{row['what']} {row['state']} after {row['tries']} tries",
             }
             for row in await orders.unsettled(tx)
         ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chassis.topology import Topology
@@ -33,6 +33,10 @@ class Picture:
     receipt_lines: list[Row]
     reservations: dict[str, Row]
     stock_receipts: dict[str, Row]
+    fulfillments: dict[str, Row] = field(default_factory=dict)
+    stock_uses: dict[str, Row] = field(default_factory=dict)
+    canceled_orders: set[str] = field(default_factory=set)
+    released_orders: set[str] = field(default_factory=set)
 
 
 def picture(rows: Mapping[str, list[Row]]) -> Picture:
@@ -49,6 +53,10 @@ def picture(rows: Mapping[str, list[Row]]) -> Picture:
         receipt_lines=rows["receipt_lines"],
         reservations={row["remedy_id"]: row for row in rows["reservations"]},
         stock_receipts={row["receipt_id"]: row for row in rows["stock_receipts"]},
+        fulfillments={row["id"]: row for row in rows["fulfillments"]},
+        stock_uses={row["fulfillment_id"]: row for row in rows["stock_uses"]},
+        canceled_orders={row["order_id"] for row in rows["canceled_orders"]},
+        released_orders={row["order_id"] for row in rows["released_orders"]},
     )
 
 
@@ -66,6 +74,8 @@ def compare(picture: Picture) -> list[Row]:
         *_claims_and_stock(picture),
         *_receipts_and_stock(picture),
         *_claims_and_returns(picture),
+        *_fulfillments_and_stock(picture),
+        *_orders_and_stock(picture),
     ]
     return [_row(*each) for each in found]
 
@@ -198,6 +208,30 @@ def _receipts_and_stock(picture: Picture) -> Disagreements:
     for id_, row in picture.stock_receipts.items():
         if row["moved_units"] and id_ not in came:
             yield "I17", id_, "stock moved for a receipt that is not settled"
+
+
+def _fulfillments_and_stock(picture: Picture) -> Disagreements:
+    """I4, I17: goods are out of stock exactly while their fulfillment lives."""
+    for id_, each in picture.fulfillments.items():
+        use = picture.stock_uses.get(id_)
+        taken = use is not None and use["state"] == "consumed"
+        if each["state"] == "live" and each["uses_stock"] and not taken:
+            yield "I17", id_, "the fulfillment is live, but its goods were not taken out of stock"
+        if each["state"] in ("refused", "canceled") and taken:
+            yield "I17", id_, f"the fulfillment is {each['state']}, but its goods are not back"
+        if use is not None and use["order_id"] != each["order_id"]:
+            yield "I8", id_, f"packed for {each['order_id']}, but taken for {use['order_id']}"
+    for id_, use in picture.stock_uses.items():
+        if use["state"] == "consumed" and id_ not in picture.fulfillments:
+            yield "I17", id_, "goods were taken out of stock for a fulfillment that nobody knows"
+
+
+def _orders_and_stock(picture: Picture) -> Disagreements:
+    """I4: the reservations of an order are released when it is canceled, and only then."""
+    for id_ in sorted(picture.canceled_orders - picture.released_orders):
+        yield "I4", id_, "the order is canceled, but its reservations were not released"
+    for id_ in sorted(picture.released_orders - picture.canceled_orders):
+        yield "I4", id_, "its reservations were released, but orders has not canceled it"
 
 
 def _claims_and_returns(picture: Picture) -> Disagreements:

@@ -35,7 +35,7 @@ HOLD_S = 600.0
 AUTO_REPAIRS_MAX = 3
 SETTLED_S = 10  # what was sent a moment ago is on its way
 OPEN = Gauge("reclamo_findings_open", "Open findings of drift, by invariant", ("invariant",))
-_KINDS = ("claim", "return")
+_KINDS = ("claim", "return", "fulfillment")
 _TROUBLE = (Unavailable, UnexpectedAnswer, Refusal)
 
 
@@ -406,7 +406,9 @@ class Reconciler:
         elif repair == repairs.WAKE:
             to, path, body = [finding["source"]], "/internal/reconcile/wake", {"ids": [about]}
         else:
-            to = ["claims" if about.startswith("claim_") else "returns"]
+            # Orders' own ids may look like anything: what was loaded keeps its name.
+            owners = {"claim": "claims", "ret": "returns"}
+            to = [owners.get(about.partition("_")[0], "orders")]
             path, body = f"/internal/reconcile/release/{segment(about)}", None
         return {
             name: await self._services[name].send("POST", path, who=who, body=body) for name in to

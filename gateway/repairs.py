@@ -45,6 +45,16 @@ _CASES: tuple[tuple[str, str, Proposal], ...] = (
         Proposal(RELEASE, "Send the release of the dead claim's reservation again."),
     ),
     (
+        "I17",
+        "but its goods are not back",
+        Proposal(RELEASE, "Ask again that the goods of the dead fulfillment are put back."),
+    ),
+    (
+        "I4",
+        "its reservations were not released",
+        Proposal(RELEASE, "Ask again that the reservations of the canceled order are released."),
+    ),
+    (
         "I2",
         "claims does not know",
         Proposal(

@@ -82,25 +82,108 @@ async def findings(tx: Tx) -> list[Row]:
     ):
         message = "something is still held for a remedy that was released"
         found.append({"invariant": "I4", "id": row["remedy_id"], "message": message})
-    return found
+    return [*found, *await _fulfillments(tx)]
+
+
+# (invariant, what is wrong, query giving the column id)
+_USE_CHECKS = (
+    (
+        "I17",
+        "stock moved for a fulfillment that took nothing",
+        "SELECT DISTINCT m.cause_id AS id FROM movements m"
+        " LEFT JOIN stock_uses u ON u.fulfillment_id = m.cause_id"
+        " WHERE m.cause_kind IN ('fulfillment', 'restoration') AND u.fulfillment_id IS NULL",
+    ),
+    (
+        "I17",
+        "its goods were put back, but it still has them",
+        "SELECT DISTINCT u.fulfillment_id AS id FROM stock_uses u JOIN movements m"
+        " ON m.cause_kind = 'restoration' AND m.cause_id = u.fulfillment_id"
+        " WHERE u.state = 'consumed'",
+    ),
+    (
+        # A level that was removed meanwhile wrote its goods off.
+        "I17",
+        "it was put back, but its goods were not",
+        "SELECT DISTINCT u.fulfillment_id AS id FROM stock_uses u JOIN movements m"
+        " ON m.cause_kind = 'fulfillment' AND m.cause_id = u.fulfillment_id"
+        " JOIN levels l ON l.item_id = m.item_id AND l.location_id = m.location_id"
+        " AND l.created_at <= u.restored_at"
+        " LEFT JOIN movements b ON b.cause_kind = 'restoration' AND b.cause_id = m.cause_id"
+        " AND b.line_no = m.line_no"
+        " WHERE u.state = 'restored' AND (b.id IS NULL OR b.quantity <> -m.quantity)",
+    ),
+    (
+        "I4",
+        "reservations are used up for a fulfillment that has nothing",
+        "SELECT DISTINCT r.fulfillment_id AS id FROM reservations r"
+        " LEFT JOIN stock_uses u ON u.fulfillment_id = r.fulfillment_id"
+        " WHERE r.state = 'consumed' AND (u.state IS NULL OR u.state <> 'consumed')",
+    ),
+    (
+        "I4",
+        "something is still held for a line of a canceled order",
+        "SELECT DISTINCT l.order_id AS id FROM reservations r"
+        " JOIN released_lines l ON l.line_id = r.line_id WHERE r.state = 'held'",
+    ),
+)
+
+
+async def _fulfillments(tx: Tx) -> list[Row]:
+    """I4, I17: what fulfillments took is out of stock once, and what was put back is back once."""
+    return [
+        {"invariant": invariant, "id": row["id"], "message": wrong}
+        for invariant, wrong, sql in _USE_CHECKS
+        for row in await tx.fetch(sql)
+    ]
+
+
+# Each part by its own index, so that a page costs the same at the end as at the beginning.
+_PARTS = (
+    ("remedy_id", "reservation_groups"),
+    ("id", "receipts"),
+    ("fulfillment_id", "stock_uses"),
+    ("order_id", "released_lines"),
+)
+_SUBJECTS = " UNION ".join(
+    f"SELECT id FROM (SELECT DISTINCT {column} AS id FROM {table} WHERE {column} > :after"
+    f" ORDER BY {column} LIMIT :limit) AS part_{number}"
+    for number, (column, table) in enumerate(_PARTS)
+)
 
 
 async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
-    """Ids of remedies and of receipts that are known here, in order."""
-    rows = await tx.fetch(
-        "SELECT id FROM (SELECT remedy_id AS id FROM reservation_groups WHERE remedy_id > :after"
-        " ORDER BY remedy_id LIMIT :limit) AS a UNION"
-        " SELECT id FROM (SELECT id FROM receipts WHERE id > :after ORDER BY id LIMIT :limit) AS b"
-        " ORDER BY id LIMIT :limit",
-        after=after,
-        limit=limit,
-    )
+    """Ids of remedies, receipts, fulfillments and canceled orders known here, in order."""
+    rows = await tx.fetch(f"{_SUBJECTS} ORDER BY id LIMIT :limit", after=after, limit=limit)
     return [row["id"] for row in rows]
 
 
 async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
-    """What inventory has of these remedies and receipts (None: of all)."""
-    return {"reservations": await remedies(tx, ids), "stock_receipts": await receipts(tx, ids)}
+    """What inventory has of these remedies, receipts, fulfillments and orders (None: of all)."""
+    return {
+        "reservations": await remedies(tx, ids),
+        "stock_receipts": await receipts(tx, ids),
+        "stock_uses": await uses(tx, ids),
+        "released_orders": await released_orders(tx, ids),
+    }
+
+
+async def uses(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every fulfillment that took or was refused stock: fulfillment_id, order_id, state."""
+    return await tx.fetch(
+        "SELECT fulfillment_id, order_id, state FROM stock_uses"
+        f"{' WHERE fulfillment_id IN :ids' if ids is not None else ''} ORDER BY fulfillment_id",
+        ids=ids,
+    )
+
+
+async def released_orders(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every order whose reservations were released: order_id."""
+    return await tx.fetch(
+        "SELECT DISTINCT order_id FROM released_lines"
+        f"{' WHERE order_id IN :ids' if ids is not None else ''} ORDER BY order_id",
+        ids=ids,
+    )
 
 
 async def remedies(tx: Tx, ids: list[str] | None = None) -> list[Row]:

@@ -17,6 +17,7 @@ from chassis.errors import NotAllowed, Refusal
 from chassis.values import derived_id, new_id
 from contracts.base import ReplacementLine
 from contracts.inventory import (
+    ConsumeFulfillmentStock,
     InventoryItemCreated,
     InventoryItemDeleted,
     InventoryItemUpdated,
@@ -27,13 +28,15 @@ from contracts.inventory import (
     ReceiptStockReceived,
     ReceiptStockRejected,
     ReceiveReceiptStock,
+    ReleaseOrderReservation,
     ReleaseReservation,
     ReservationItemDeleted,
     ReservationPlaced,
     ReservationRejected,
     ReservationReleased,
+    RestoreFulfillmentStock,
 )
-from services.inventory import domain, promising, store
+from services.inventory import dispatching, domain, promising, store
 from services.inventory.attempts import Caller, done_before
 from services.inventory.reservations import Reservation
 
@@ -271,6 +274,27 @@ async def _decide_receipt(tx: Tx, command: ReceiveReceiptStock) -> list[domain.M
         levels=[(level.item_id, level.location_id) for level in levels],
         location_id=command.location_id,
     )
+
+
+async def consume_fulfillment_stock(
+    tx: Tx, *, command: ConsumeFulfillmentStock, now: datetime
+) -> None:
+    """Take the goods of a fulfillment out of stock; answers consumed or rejected."""
+    await dispatching.consume(tx, command, now)
+
+
+async def restore_fulfillment_stock(
+    tx: Tx, *, command: RestoreFulfillmentStock, now: datetime
+) -> None:
+    """Put the goods of a fulfillment back; answers restored, in any state."""
+    await dispatching.restore(tx, command, now)
+
+
+async def release_order_reservation(
+    tx: Tx, *, command: ReleaseOrderReservation, now: datetime
+) -> None:
+    """Free what is reserved for a canceled order; answers released, in any state."""
+    await dispatching.release_order(tx, command, now)
 
 
 async def _say(tx: Tx, reply: Any, kind: str, subject: str) -> None:

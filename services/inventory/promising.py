@@ -35,6 +35,8 @@ async def create(
     if line_id is not None:
         remedy_id = await _living_remedy(tx, line_id)
         await store.lock_line(tx, line_id)
+        if await store.is_released_line(tx, line_id):
+            raise reservations.order_over(line_id=line_id)
     level = await store.lock_level(tx, item_id=wanted.item_id, location_id=wanted.location_id)
     others = await store.held_for_line(tx, line_id) if line_id is not None else []
     same = next((each for each in others if (each.item_id, each.location_id) == place), None)

@@ -109,6 +109,11 @@ def already_there(*, line_id: str, location_id: str) -> NotAllowed:
     )
 
 
+def order_over(*, line_id: str) -> NotAllowed:
+    """The order of a line is canceled, and has let go of its stock."""
+    return NotAllowed("order_canceled", f"Line item {line_id} belongs to a canceled order")
+
+
 def remedy_over(*, line_id: str) -> NotAllowed:
     """The claim of a replacement line has let go of its stock."""
     return NotAllowed(

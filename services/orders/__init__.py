@@ -3,6 +3,7 @@
 Owns orders with their lines, payments, fulfillments, refunds and the money ledger; customers,
 regions, sales channels and shipping options; and the holds that claims and returns place on units.
 Obeys: place and release holds, execute a claim's refund, settle the receipt of returned goods.
-Says: what it answered, and OrderRefunded and OrderItemsReturned to whoever listens.
+Asks: inventory for the goods of a fulfillment, and to release what a canceled order had reserved.
+Says: what it answered, and what became of an order to whoever listens.
 Never refuses goods that arrived, never refunds a cause twice, never more than was captured.
 """

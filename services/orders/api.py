@@ -19,6 +19,7 @@ from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from contracts.orders import PlaceClaimHold
 from services.orders import operations, queries, schemas
+from services.orders.operations import Caller
 
 # A batch of the importer is one transaction: large enough to be quick, small enough to be short.
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
@@ -26,6 +27,8 @@ IMPORT_MAX_BYTES = 32 * 1024 * 1024
 router = Router()
 _may_load = auth.require("admin")
 _may_refund = auth.require("admin", "agent", "finance")
+_may_change = auth.require("admin", "agent")
+_may_pack = auth.require("admin", "agent", "warehouse")
 _staff = auth.require("admin", "agent", "finance", "ops", "warehouse")
 
 Limit = Annotated[int, Field(ge=0, le=1000)]
@@ -44,6 +47,10 @@ def _providers(request: Request) -> Collection[str]:
 
 Bound = Annotated[float, Given(_bound_s)]
 Known = Annotated[Collection[str], Given(_providers)]
+
+
+def _caller(who: Principal, attempt: http.Attempt) -> Caller:
+    return Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 def _owner(who: Principal) -> str | None:
@@ -143,6 +150,257 @@ async def refund_order(
         attempt=attempt,
         bound_s=bound_s,
         location=f"/orders/{order_id}/ledger",
+        one_statement=True,
+    )
+
+
+@router.post("/orders/{order_id}")
+async def update_order(
+    order_id: str, body: schemas.UpdateOrder, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Correct email, addresses, customer, wish for mail: {order_id}."""
+    _may_change(who)
+    async with http.accepting(db) as tx:
+        await operations.update_order(
+            tx,
+            order_id=order_id,
+            changes=body.model_dump(exclude_none=True),
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return http.json_response({"order_id": order_id})
+
+
+@router.post("/orders/{order_id}/complete")
+async def complete_order(order_id: str, db: Db, who: Who, attempt: Tries) -> Response:
+    """Declare an order completed: {order_id}."""
+    _may_change(who)
+    async with http.accepting(db) as tx:
+        await operations.complete_order(
+            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+        )
+    return http.json_response({"order_id": order_id})
+
+
+@router.post("/orders/{order_id}/archive")
+async def archive_order(order_id: str, db: Db, who: Who, attempt: Tries) -> Response:
+    """Put a completed order away: {order_id}."""
+    _may_change(who)
+    async with http.accepting(db) as tx:
+        await operations.archive_order(
+            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+        )
+    return http.json_response({"order_id": order_id})
+
+
+@router.post("/orders/{order_id}/shipping-methods")
+async def add_shipping_method(
+    order_id: str, body: schemas.AddShippingMethod, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """One more way to send an order: {order_id}."""
+    _may_change(who)
+    async with http.accepting(db) as tx:
+        await operations.add_shipping_method(
+            tx,
+            order_id=order_id,
+            option_id=body.option_id,
+            price=body.price,
+            data=body.data,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return http.json_response({"order_id": order_id})
+
+
+@router.post("/orders/{order_id}/cancel")
+async def cancel_order(order_id: str, db: Db, who: Who, attempt: Tries, bound_s: Bound) -> Response:
+    """Cancel an order and wait until its reservations are released: {order_id}."""
+    _may_change(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.cancel_order(
+            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+        )
+    if accepted.done:
+        return http.json_response({"order_id": order_id})
+    return await http.settled(
+        db,
+        key=accepted.wait_for,
+        outcome=partial(queries.cancel_outcome, order_id=order_id, saga_id=accepted.wait_for),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/orders/{order_id}",
+        one_statement=True,
+    )
+
+
+# ---- fulfillments -------------------------------------------------------------------------------
+
+
+@router.post("/orders/{order_id}/fulfillments")
+async def create_fulfillment(
+    order_id: str,
+    body: schemas.CreateFulfillment,
+    db: Db,
+    who: Who,
+    attempt: Tries,
+    bound_s: Bound,
+) -> Response:
+    """Pack goods and wait until they are out of stock: {fulfillment_id, order_id}."""
+    _may_pack(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.create_fulfillment(
+            tx,
+            order_id=order_id,
+            items=[(item.item_id, item.quantity) for item in body.items],
+            location_id=body.location_id,
+            no_notification=body.no_notification,
+            metadata=body.metadata,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    if accepted.done:
+        return http.json_response({"fulfillment_id": accepted.id, "order_id": order_id})
+    return await http.settled(
+        db,
+        key=accepted.wait_for,
+        outcome=partial(queries.fulfillment_outcome, fulfillment_id=accepted.id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/orders/{order_id}",
+        one_statement=True,
+    )
+
+
+@router.post("/orders/{order_id}/fulfillments/{fulfillment_id}/cancel")
+async def cancel_fulfillment(
+    order_id: str, fulfillment_id: str, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Unpack goods and wait until they are back in stock: {fulfillment_id, order_id}."""
+    _may_pack(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.cancel_fulfillment(
+            tx,
+            order_id=order_id,
+            fulfillment_id=fulfillment_id,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    if accepted.done:
+        return http.json_response({"fulfillment_id": fulfillment_id, "order_id": order_id})
+    return await http.settled(
+        db,
+        key=accepted.wait_for,
+        outcome=partial(queries.unpacking_outcome, fulfillment_id=fulfillment_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/orders/{order_id}",
+        one_statement=True,
+    )
+
+
+@router.post("/orders/{order_id}/shipments")
+async def create_shipment(
+    order_id: str, body: schemas.CreateShipment, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Packed goods are on their way: {fulfillment_id, order_id}."""
+    _may_pack(who)
+    async with http.accepting(db) as tx:
+        await operations.create_shipment(
+            tx,
+            order_id=order_id,
+            fulfillment_id=body.fulfillment_id,
+            tracking_numbers=body.tracking_numbers,
+            no_notification=body.no_notification,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return http.json_response({"fulfillment_id": body.fulfillment_id, "order_id": order_id})
+
+
+# ---- payments -----------------------------------------------------------------------------------
+
+
+@router.post("/orders/{order_id}/capture")
+async def capture_order(
+    order_id: str, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Take the money of an order and wait until its providers have answered: {order_id}."""
+    _may_refund(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.capture_order(
+            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+        )
+    if accepted.done:
+        return http.json_response({"order_id": order_id})
+    return await http.settled(
+        db,
+        key=accepted.wait_for,
+        outcome=partial(queries.capture_outcome, order_id=order_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/orders/{order_id}/ledger",
+        one_statement=True,
+    )
+
+
+@router.get("/payments/{payment_id}")
+async def get_payment(payment_id: str, db: Db, who: Who) -> Response:
+    """One payment: {payment}."""
+    _staff(who)
+    async with db.reading() as tx:
+        payment = await queries.payment_by_id(tx, payment_id=payment_id)
+    return http.json_response({"payment": payment})
+
+
+@router.post("/payments/{payment_id}/capture")
+async def capture_payment(
+    payment_id: str, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Take the money of one payment and wait for its provider: {payment}."""
+    _may_refund(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.capture_payment(
+            tx, payment_id=payment_id, caller=_caller(who, attempt), now=clock.now()
+        )
+    return await http.settled(
+        db,
+        key=accepted.wait_for,
+        outcome=partial(queries.payment_capture_outcome, payment_id=payment_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/payments/{payment_id}",
+        one_statement=True,
+    )
+
+
+@router.post("/payments/{payment_id}/refunds")
+async def refund_payment(
+    payment_id: str,
+    body: schemas.RefundPayment,
+    db: Db,
+    who: Who,
+    attempt: Tries,
+    bound_s: Bound,
+) -> Response:
+    """Refund one payment by hand, and wait until the money is out: {refund}."""
+    _may_refund(who)
+    async with http.accepting(db) as tx:
+        refund_id = await operations.refund_payment(
+            tx,
+            payment_id=payment_id,
+            amount=body.amount,
+            reason=body.reason,
+            note=body.note,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await http.settled(
+        db,
+        key=refund_id,
+        outcome=partial(queries.payment_refund_outcome, payment_id=payment_id, refund_id=refund_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/payments/{payment_id}",
         one_statement=True,
     )
 

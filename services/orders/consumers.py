@@ -1,10 +1,17 @@
-"""The message door of orders: what claims and returns ask of it."""
+"""The message door of orders: what claims and returns ask of it, what inventory answers it."""
 
 from __future__ import annotations
 
 from chassis import clock
 from chassis.db import Tx
 from chassis.messaging import Subscription
+from contracts.base import Event
+from contracts.inventory import (
+    FulfillmentStockConsumed,
+    FulfillmentStockRejected,
+    FulfillmentStockRestored,
+    OrderReservationReleased,
+)
 from contracts.orders import (
     ExecuteClaimRefund,
     PlaceClaimHold,
@@ -46,6 +53,11 @@ async def on_settle_return_receipt(tx: Tx, message: SettleReturnReceipt) -> None
     await operations.settle_return_receipt(tx, command=message, now=clock.now())
 
 
+async def on_reply(tx: Tx, message: Event) -> None:
+    """Which step it answers, and whether it still counts, the saga knows."""
+    await operations.continue_saga(tx, reply=message, now=clock.now())
+
+
 SUBSCRIPTIONS = (
     Subscription(
         queue="orders.commands.v1",
@@ -56,6 +68,15 @@ SUBSCRIPTIONS = (
             PlaceReturnHold: on_place_return_hold,
             ReleaseReturnHold: on_release_return_hold,
             SettleReturnReceipt: on_settle_return_receipt,
+        },
+    ),
+    Subscription(
+        queue="orders.saga.v1",
+        handlers={
+            FulfillmentStockConsumed: on_reply,
+            FulfillmentStockRejected: on_reply,
+            FulfillmentStockRestored: on_reply,
+            OrderReservationReleased: on_reply,
         },
     ),
 )

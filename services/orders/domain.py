@@ -6,10 +6,11 @@ Money is integer minor units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from chassis.errors import Invalid, NotAllowed, NotFound, Refusal
+from chassis.errors import Failed, Invalid, NotAllowed, NotFound, Refusal
 
 STATUSES = ("pending", "completed", "archived", "canceled", "requires_action")
 FULFILLMENT_STATUSES = (
@@ -73,6 +74,106 @@ class PaymentShare:
 def order_unknown(*, order_id: str) -> Refusal:
     """There is no such order, or not for this caller."""
     return NotFound("order_unknown", f"Order with id {order_id} was not found")
+
+
+def order_canceled(*, what: str) -> Refusal:
+    """A canceled order stays as it is; ``what`` it cannot be: completed, updated."""
+    return NotAllowed("order_canceled", f"A canceled order cannot be {what}")
+
+
+def check_archive(*, order_status: str) -> None:
+    """Only what is completed may be put away."""
+    if order_status != "completed":
+        raise NotAllowed("order_unprocessed", "Can't archive an unprocessed order")
+
+
+def check_capture(*, order_status: str) -> None:
+    """Nobody takes money for a canceled order."""
+    if order_status == "canceled":
+        raise NotAllowed("order_canceled", "A canceled order cannot capture payment")
+
+
+# What was agreed with the buyer. It comes with the order, and is changed by claims and returns.
+_AGREED = ("items", "payment_method", "region", "discounts", "shipping_method")
+
+
+def check_update(
+    *,
+    order_status: str,
+    fulfillment_status: str,
+    payment_status: str,
+    asked: Mapping[str, Any],
+) -> None:
+    """Whether these properties may be changed; raises in Medusa's order."""
+    if order_status == "canceled":
+        raise order_canceled(what="updated")
+    agreed = [name for name in _AGREED if asked.get(name) is not None]
+    fresh = (order_status, fulfillment_status, payment_status)
+    if agreed and fresh != ("pending", "not_fulfilled", "awaiting"):
+        raise NotAllowed(
+            "order_processed",
+            "Can't update shipping, billing, items and payment method when order is processed",
+        )
+    if agreed:
+        raise NotAllowed(
+            "order_agreed", f"{agreed[0]} of an order cannot be changed here: load the order anew"
+        )
+
+
+def check_country(*, country: str | None, countries: Iterable[str] | None) -> None:
+    """An order is sent within its region; a region without countries is everywhere."""
+    known = {each.lower() for each in countries or ()}
+    if country and known and country.lower() not in known:
+        raise Invalid("country_outside", "Shipping country must be in the order region")
+
+
+def customer_unknown(*, customer_id: str) -> Refusal:
+    """There is no such customer, or not for this caller."""
+    return NotFound("customer_unknown", f"Customer with id: {customer_id} was not found")
+
+
+def shipping_not_added() -> Refusal:
+    """A canceled order is not sent."""
+    return NotAllowed("order_canceled", "A shipping method cannot be added to a canceled order")
+
+
+def payment_unknown(*, payment_id: str) -> Refusal:
+    """There is no such payment."""
+    return NotFound("payment_unknown", f"Payment with id {payment_id} was not found")
+
+
+def capture_failed(*, payment_id: str) -> Refusal:
+    """The provider did not give the money."""
+    return Failed("capture_failed", f"Failed to capture Payment {payment_id}")
+
+
+def refund_failed(*, payment_id: str) -> Refusal:
+    """The provider did not take the money back."""
+    return Failed("refund_failed", f"Failed to refund Payment {payment_id}")
+
+
+def decide_payment_refund(*, payment_id: str, is_captured: bool, left: int, amount: int) -> None:
+    """Whether this much of one payment may go back by hand; raises in Medusa's words."""
+    if amount < 1:
+        raise Invalid("amount_below_one", "amount must not be less than 1")
+    if not is_captured:
+        raise NotAllowed("payment_not_captured", f"Payment {payment_id} is not captured")
+    if amount > left:
+        raise NotAllowed(
+            "amount_exceeds_payment", f"Only {left} can be refunded from Payment {payment_id}"
+        )
+
+
+def search_text(*, words: Iterable[Any]) -> str:
+    """What a search looks through: one word per line, in lower case."""
+    return "\n".join(str(word).lower() for word in words if word is not None)
+
+
+def check_reason(*, reason: str) -> None:
+    """A refund by hand names one of Medusa's reasons."""
+    if reason not in REFUND_REASONS:
+        values = ", ".join(REFUND_REASONS)
+        raise Invalid("reason_unknown", f"reason must be one of the following values: {values}")
 
 
 def decide_refund(*, order_status: str, amount: int, money: Money) -> None:

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from chassis.db import Row, Tx
 from chassis.values import derived_id
-from services.orders import refunds, schemas, store
+from services.orders import domain, refunds, schemas, store
 
 _TYPE_WORDS = {
     "string_type": "must be a string",
@@ -206,7 +206,7 @@ def _reference_row(name: str, record: Record, now: datetime) -> Row:
 
 
 def _search(*words: Any) -> str:
-    return "\n".join(str(word).lower() for word in words if word is not None)
+    return domain.search_text(words=words)
 
 
 def _unknown(what: str, id: str) -> str:
@@ -240,7 +240,7 @@ async def _load_orders(
             outcome.refuse(
                 record,
                 "order_in_use",
-                f"Order {record.id} has remedies or refunds and cannot be replaced",
+                f"Order {record.id} has been worked on here and cannot be replaced",
             )
     changed = [record for record in changed if record.id not in used]
     await store.forget_orders(tx, ids=[record.id for record in changed])
@@ -563,6 +563,7 @@ def _fulfillment_rows(record: Record, created_at: datetime) -> list[Row]:
             "tracking_numbers": fulfillment.tracking_numbers or [],
             "shipped_at": fulfillment.shipped_at,
             "canceled_at": fulfillment.canceled_at,
+            "state": "live" if fulfillment.canceled_at is None else "canceled",
             "created_at": fulfillment.shipped_at or created_at,
         }
         for position, (fulfillment, content) in enumerate(

@@ -6,6 +6,8 @@ what claims, returns and the payment provider know. Everything here only reads.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from chassis.db import Row, Tx
 
 
@@ -17,6 +19,8 @@ async def findings(tx: Tx) -> list[Row]:
         *await _refunds(tx),
         *await _units(tx),
         *await _strays(tx),
+        *await _packed(tx),
+        *await _captures(tx),
         *await _versions(tx),
     ]
 
@@ -146,6 +150,45 @@ async def _strays(tx: Tx) -> list[Row]:
     return [_finding("I16", row, "a remedy in state {state} still has units") for row in rows]
 
 
+async def _packed(tx: Tx) -> list[Row]:
+    """I5: what fulfillments made here have packed and sent is packed and sent on the lines."""
+    packed: Counter[str] = Counter()
+    shipped: Counter[str] = Counter()
+    for row in await tx.fetch(
+        "SELECT items, shipped_at FROM fulfillments WHERE made_here = TRUE AND state = 'live'"
+    ):
+        for item in row["items"] or ():
+            packed[item["item_id"]] += item["quantity"]
+            shipped[item["item_id"]] += item["quantity"] if row["shipped_at"] else 0
+    lines = await tx.fetch(
+        "SELECT id, fulfilled_quantity, shipped_quantity FROM order_lines WHERE id IN :ids",
+        ids=sorted(packed),
+    )
+    text = (
+        "fulfilled {fulfilled_quantity}, shipped {shipped_quantity}, but its fulfillments say"
+        " {packed}, {sent}"
+    )
+    told = [{**row, "packed": packed[row["id"]], "sent": shipped[row["id"]]} for row in lines]
+    return [
+        _finding("I5", row, text)
+        for row in told
+        if row["packed"] > row["fulfilled_quantity"] or row["sent"] > row["shipped_quantity"]
+    ]
+
+
+async def _captures(tx: Tx) -> list[Row]:
+    """I9: a payment that its provider gave is captured, and one that is canceled is not."""
+    rows = await tx.fetch(
+        "SELECT p.id FROM payments p JOIN captures c ON c.payment_id = p.id"
+        " WHERE c.state = 'posted' AND p.captured_at IS NULL"
+    )
+    found = [_finding("I9", row, "its provider gave the money, it is not captured") for row in rows]
+    rows = await tx.fetch(
+        "SELECT id FROM payments WHERE captured_at IS NOT NULL AND canceled_at IS NOT NULL"
+    )
+    return found + [_finding("I9", row, "captured and canceled at once") for row in rows]
+
+
 async def _versions(tx: Tx) -> list[Row]:
     """I10: an order's events have the versions 1 to n without a gap."""
     rows = await tx.fetch(
@@ -161,10 +204,16 @@ async def _versions(tx: Tx) -> list[Row]:
 
 
 async def unsettled(tx: Tx) -> list[Row]:
-    """Attempts that no provider has answered: none at rest. refund_id, payment_id, state, tries."""
-    return await tx.fetch(
-        "SELECT refund_id AS id, payment_id, provider_id, state, tries, last_error"
-        " FROM refund_attempts WHERE state IN ('pending', 'sent', 'unknown') ORDER BY refund_id"
+    """Refunds and captures that no provider has answered: none at rest. what, id, payment_id,
+    state, tries."""
+    waiting = "state IN ('pending', 'sent', 'unknown') ORDER BY 2"
+    refunds = await tx.fetch(
+        "SELECT 'refund attempt' AS what, refund_id AS id, payment_id, provider_id, state, tries,"
+        f" last_error FROM refund_attempts WHERE {waiting}"
+    )
+    return refunds + await tx.fetch(
+        "SELECT 'capture' AS what, id, payment_id, provider_id, state, tries, last_error"
+        f" FROM captures WHERE {waiting}"
     )
 
 
@@ -174,6 +223,8 @@ _PARTS = (
     ("id", "receipts", ""),
     ("cause_id", "refunds", "cause_kind = 'claim' AND "),
     ("cause_id", "refunds", "cause_kind = 'receipt' AND "),
+    ("id", "fulfillments", "made_here = TRUE AND "),
+    ("subject_id", "sagas", "kind = 'order_cancel' AND "),
 )
 _SUBJECTS = " UNION ".join(
     f"SELECT id FROM (SELECT {column} AS id FROM {table} WHERE {only}{column} > :after"
@@ -183,19 +234,41 @@ _SUBJECTS = " UNION ".join(
 
 
 async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
-    """Ids of remedies, of receipts and of what was refunded for, in order."""
+    """Ids of remedies, receipts, fulfillments, canceled orders and of what was refunded for, in
+    order."""
     rows = await tx.fetch(f"{_SUBJECTS} ORDER BY id LIMIT :limit", after=after, limit=limit)
     return [row["id"] for row in rows]
 
 
 async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
-    """What orders has of these claims, returns and receipts (None: of all)."""
+    """What orders has of these claims, returns, receipts, fulfillments, orders (None: of all)."""
     return {
         "remedies": await remedies(tx, ids),
         "remedied": await remedied_units(tx, ids),
         "refunds": await refunds(tx, ids),
         "order_receipts": await receipts(tx, ids),
+        "fulfillments": await fulfillments(tx, ids),
+        "canceled_orders": await canceled_orders(tx, ids),
     }
+
+
+async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every fulfillment made here: id, order_id, state, uses_stock, items, shipped_at."""
+    return await tx.fetch(
+        "SELECT id, order_id, state, uses_stock, items, shipped_at FROM fulfillments"
+        f" WHERE made_here = TRUE{' AND id IN :ids' if ids is not None else ''} ORDER BY id",
+        ids=ids,
+    )
+
+
+async def canceled_orders(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every order that was canceled here and whose reservations are released: order_id."""
+    return await tx.fetch(
+        "SELECT subject_id AS order_id FROM sagas WHERE kind = 'order_cancel'"
+        f" AND direction = 'finished'{' AND subject_id IN :ids' if ids is not None else ''}"
+        " ORDER BY subject_id",
+        ids=ids,
+    )
 
 
 async def remedies(tx: Tx, ids: list[str] | None = None) -> list[Row]:
@@ -250,11 +323,22 @@ async def provider_refunds(tx: Tx) -> list[Row]:
     )
 
 
-def provider_findings(attempts: list[Row], ledger: list[Row]) -> list[Row]:
+async def provider_captures(tx: Tx) -> list[Row]:
+    """What providers were asked to give: provider_id, provider_key, provider_ref, payment_id,
+    amount, state, as ``provider_refunds``."""
+    return await tx.fetch(
+        "SELECT provider_id, id AS provider_key, provider_ref, payment_id, amount, state"
+        " FROM captures ORDER BY id"
+    )
+
+
+def provider_findings(
+    attempts: list[Row], ledger: list[Row], *, did: str = "refunded", do: str = "refund"
+) -> list[Row]:
     """I2 against a provider's own ledger (rows with key, ref, amount): [{invariant, id, message}].
 
     A refund there that nobody asked for, a posted attempt that is not there, another amount, and
-    one that was booked here as declined.
+    one that was booked here as declined. ``did`` and ``do`` name another act: captures.
     """
     asked = {row["provider_key"]: row for row in attempts}
     theirs = {row["key"]: row for row in ledger}
@@ -262,13 +346,13 @@ def provider_findings(attempts: list[Row], ledger: list[Row]) -> list[Row]:
     for key, row in theirs.items():
         attempt = asked.get(key)
         if attempt is None:
-            found.append((key, "the provider refunded, but nobody asked for it"))
+            found.append((key, f"the provider {did}, but nobody asked for it"))
         elif attempt["amount"] != row["amount"]:
-            found.append((key, f"asked for {attempt['amount']}, refunded {row['amount']}"))
+            found.append((key, f"asked for {attempt['amount']}, {did} {row['amount']}"))
         elif attempt["state"] == "declined":
-            found.append((key, "the provider refunded what is booked as declined"))
+            found.append((key, f"the provider {did} what is booked as declined"))
     found += [
-        (key, "booked as refunded, but the provider did not refund it")
+        (key, f"booked as {did}, but the provider did not {do} it")
         for key, attempt in asked.items()
         if attempt["state"] == "posted" and key not in theirs
     ]

@@ -9,13 +9,18 @@ a saga that has already turned around.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chassis import audit, idempotency
+from pydantic import BaseModel
+
+from chassis import audit, idempotency, saga_log
 from chassis.db import Row, Tx
-from chassis.errors import Invalid, Refusal
+from chassis.errors import Refusal
+from chassis.inbox import Retry
 from chassis.outbox import put, reply_address
+from chassis.sagas import Saga
 from chassis.values import new_id
 from contracts.base import ShippingQuote
 from contracts.orders import (
@@ -36,7 +41,20 @@ from contracts.orders import (
     ReturnReceiptSettled,
     SettleReturnReceipt,
 )
-from services.orders import domain, holding, importing, paying, receiving, remedies, store
+from services.orders import (
+    capturing,
+    changing,
+    domain,
+    fulfilling,
+    fulfillments,
+    holding,
+    importing,
+    paying,
+    receiving,
+    remedies,
+    saga,
+    store,
+)
 from services.orders.domain import PaymentShare
 from services.orders.paying import Cause, OpenOrder
 from services.orders.remedies import Hold, Line
@@ -46,6 +64,24 @@ ATTEMPT_LEASE_S = 30
 # Never longer: a provider that answers again must not wait for us. Eight at once bound the calls.
 ATTEMPT_PAUSES_S = (1, 2, 5, 15, 30)
 ATTEMPTS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks over HTTP, and the idempotency key of the attempt, if it has one."""
+
+    principal: str
+    key: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was taken on, and what to wait for; ``done``: nothing is left to wait for."""
+
+    id: str
+    wait_for: str
+    done: bool
 
 
 # ---------------------------------------------------------------------------------- claims
@@ -391,9 +427,7 @@ async def refund_order(
 
     Raises in Medusa's words. With another provider than ``manual`` the refund settles later.
     """
-    if reason not in domain.REFUND_REASONS:
-        values = ", ".join(domain.REFUND_REASONS)
-        raise Invalid("reason_unknown", f"reason must be one of the following values: {values}")
+    domain.check_reason(reason=reason)
     cause = Cause("manual", new_id("cause"), reason, note, no_notification=bool(no_notification))
     if key is not None:
         earlier = await idempotency.claim_key(
@@ -496,6 +530,366 @@ async def _tell_cause(
         await _tell_claim_refund(tx, refund["cause_id"], told, reply_to=refund["reply_to"])
     elif refund["cause_kind"] == "receipt":
         await receiving.tell_refund(tx, order, refund, amount, why)
+
+
+# ---------------------------------------------------------------------------------- fulfillments
+
+
+async def create_fulfillment(
+    tx: Tx,
+    *,
+    order_id: str,
+    items: Sequence[tuple[str, int]],
+    location_id: str | None,
+    no_notification: bool | None,
+    metadata: Mapping[str, Any] | None,
+    caller: Caller,
+    now: datetime,
+) -> Accepted:
+    """Pack units of lines; with a location their goods are taken out of its stock.
+
+    Raises in Medusa's words; what inventory refuses is told to who waits.
+    """
+    fulfillment_id = new_id("ful")
+    earlier = await _seen(tx, caller, fulfillment_id)
+    if earlier is not None:
+        return Accepted(earlier, earlier, done=False)
+    order = await _order(tx, order_id)
+    done = await fulfilling.pack(
+        tx,
+        order,
+        fulfillment_id=fulfillment_id,
+        items=items,
+        location_id=location_id,
+        no_notification=no_notification,
+        metadata=metadata,
+        now=now,
+    )
+    await paying.close_order(tx, order, now)
+    return Accepted(fulfillment_id, fulfillment_id, done=done)
+
+
+async def cancel_fulfillment(
+    tx: Tx, *, order_id: str, fulfillment_id: str, caller: Caller, now: datetime
+) -> Accepted:
+    """Unpack a fulfillment and put its goods back; one that is canceled already is left alone.
+
+    Raises in Medusa's words; a fulfillment of another order is not found.
+    """
+    wait_for = fulfilling.cancel_saga_id(fulfillment_id)
+    if await _seen(tx, caller, fulfillment_id) is not None:
+        return Accepted(fulfillment_id, wait_for, done=False)
+    order = await _order(tx, order_id)
+    row = await _fulfillment(tx, order, fulfillment_id)
+    if row is None:
+        raise fulfillments.unknown(fulfillment_id=fulfillment_id, order_id=order_id)
+    done = await fulfilling.unpack(tx, order, row, now)
+    await paying.close_order(tx, order, now)
+    return Accepted(fulfillment_id, wait_for, done=done)
+
+
+async def create_shipment(
+    tx: Tx,
+    *,
+    order_id: str,
+    fulfillment_id: str,
+    tracking_numbers: Sequence[str],
+    no_notification: bool | None,
+    caller: Caller,
+    now: datetime,
+) -> None:
+    """A fulfillment is on its way. Raises in Medusa's words."""
+    if await _seen(tx, caller, fulfillment_id) is not None:
+        return
+    order = await _order(tx, order_id)
+    await fulfilling.ship(
+        tx,
+        order,
+        await _fulfillment(tx, order, fulfillment_id),
+        tracking_numbers=tracking_numbers,
+        no_notification=no_notification,
+        now=now,
+    )
+    await paying.close_order(tx, order, now)
+
+
+async def _fulfillment(tx: Tx, order: OpenOrder, fulfillment_id: str) -> Row | None:
+    """A fulfillment of this order that may be seen."""
+    row = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
+    mine = row is not None and row["order_id"] == order.id and row["state"] != "refused"
+    return row if mine else None
+
+
+# ---------------------------------------------------------------------------------- the order
+
+
+async def complete_order(tx: Tx, *, order_id: str, caller: Caller, now: datetime) -> None:
+    """Declare an order completed. Raises for a canceled one."""
+    if await _seen(tx, caller, order_id) is None:
+        order = await _order(tx, order_id)
+        changing.complete(order)
+        await paying.close_order(tx, order, now)
+
+
+async def archive_order(tx: Tx, *, order_id: str, caller: Caller, now: datetime) -> None:
+    """Put a completed order away. Raises for any other."""
+    if await _seen(tx, caller, order_id) is None:
+        order = await _order(tx, order_id)
+        changing.archive(order)
+        await paying.close_order(tx, order, now)
+
+
+async def cancel_order(tx: Tx, *, order_id: str, caller: Caller, now: datetime) -> Accepted:
+    """Cancel an order with its payments; its reservations are released. Raises in Medusa's words.
+
+    One that is canceled already is left alone.
+    """
+    wait_for = changing.cancel_saga_id(order_id)
+    if await _seen(tx, caller, order_id) is not None:
+        return Accepted(order_id, wait_for, done=False)
+    order = await _order(tx, order_id)
+    done = await changing.cancel(tx, order, now)
+    await paying.close_order(tx, order, now)
+    return Accepted(order_id, wait_for, done=done)
+
+
+async def update_order(
+    tx: Tx, *, order_id: str, changes: Mapping[str, Any], caller: Caller, now: datetime
+) -> None:
+    """Correct an order's email, addresses, customer or wish for mail. Raises in Medusa's words."""
+    if await _seen(tx, caller, order_id) is None:
+        order = await _order(tx, order_id)
+        await changing.correct(tx, order, changes, now)
+        await paying.close_order(tx, order, now)
+
+
+async def add_shipping_method(
+    tx: Tx,
+    *,
+    order_id: str,
+    option_id: str,
+    price: int,
+    data: Mapping[str, Any] | None,
+    caller: Caller,
+    now: datetime,
+) -> None:
+    """One more way to send an order. Raises for a canceled order and an unknown option."""
+    if await _seen(tx, caller, order_id) is None:
+        order = await _order(tx, order_id)
+        await changing.add_shipping_method(tx, order, option_id=option_id, price=price, data=data)
+        await paying.close_order(tx, order, now)
+
+
+async def _order(tx: Tx, order_id: str) -> OpenOrder:
+    order = await paying.open_order(tx, order_id)
+    if order is None:
+        raise domain.order_unknown(order_id=order_id)
+    return order
+
+
+async def _seen(tx: Tx, caller: Caller, subject_id: str) -> str | None:
+    """What this attempt was about when it was here before. Raises KeyReused."""
+    if caller.key is None:
+        return None
+    return await idempotency.claim_key(
+        tx,
+        principal=caller.principal,
+        key=caller.key,
+        fingerprint=caller.fingerprint,
+        subject_id=subject_id,
+    )
+
+
+# ---------------------------------------------------------------------------------- sagas
+
+
+async def continue_saga(tx: Tx, *, reply: BaseModel, now: datetime) -> None:
+    """Inventory answered: move the saga on, and its subject with it. Stale answers do nothing."""
+    moved = await saga_log.advance(tx, saga.SAGAS, reply, now=now)
+    if moved is not None:
+        await _follow(tx, moved, now)
+
+
+async def expire_saga(tx: Tx, *, saga_id: str, now: datetime) -> None:
+    """A saga's timer came due: ask again, or give a fulfillment up."""
+    moved = await saga_log.expire(tx, saga.SAGAS, saga_id, now=now)
+    if moved is not None:
+        await _follow(tx, moved, now)
+
+
+async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
+    """An operator turns a saga back, and the fulfillment with it.
+
+    Raises NotFound; NotAllowed where nothing can be turned back (any more).
+    """
+    moved = await saga_log.give_up(tx, saga.SAGAS, saga_id, reason=reason, now=now)
+    await _follow(tx, moved, now)
+
+
+async def release_again(tx: Tx, *, subject_id: str) -> bool:
+    """Ask once more that all is freed that a dead fulfillment or a canceled order holds; False
+    unless it is dead. Who holds nothing says so."""
+    row = await store.fulfillment(tx, fulfillment_id=subject_id)
+    if row is not None and row["state"] in ("canceled", "refused"):
+        facts = {"fulfillment_id": subject_id, "order_id": row["order_id"]}
+        command = saga.restore_command(facts=facts)
+        await put(tx, command, about=f"fulfillment/{subject_id}")
+        return True
+    order = await paying.open_order(tx, subject_id)
+    if order is None or order.row["status"] != "canceled":
+        return False
+    lines = await store.packed_lines(tx, order_id=subject_id)
+    release = saga.release_command(order_id=subject_id, line_ids=lines)
+    await put(tx, release, about=f"order/{subject_id}")
+    return True
+
+
+async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
+    if moved.kind == saga.ORDER_CANCEL.kind:
+        if moved.over:
+            tx.wake(moved.id)
+        return
+    order = await _order(tx, moved.facts["order_id"])
+    row = await store.fulfillment(tx, fulfillment_id=moved.subject_id)
+    if row is None:
+        raise Retry(f"fulfillment {moved.subject_id} cannot be seen yet")
+    if moved.kind == saga.FULFILLMENT_CANCEL.kind:
+        if moved.direction == "finished":
+            await fulfilling.unpacked(tx, order, row, now)
+    elif moved.direction == "finished":
+        await fulfilling.packed(tx, order, row)
+    elif moved.direction in ("back", "undone"):
+        no = next(iter(moved.refusals.values()))
+        await fulfilling.refused(tx, order, row, no)
+    await paying.close_order(tx, order, now)
+    tx.wake(moved.id)
+
+
+# ---------------------------------------------------------------------------------- payments
+
+
+async def capture_order(tx: Tx, *, order_id: str, caller: Caller, now: datetime) -> Accepted:
+    """Take the money of all payments of an order. Raises for a canceled one.
+
+    A provider's no is no error: the order's payment status then tells of it.
+    """
+    wait_for = capturing.wake_key(order_id)
+    if await _seen(tx, caller, order_id) is not None:
+        return Accepted(order_id, wait_for, done=False)
+    order = await _order(tx, order_id)
+    domain.check_capture(order_status=order.row["status"])
+    done = await capturing.capture(tx, order, payment_id=None, now=now)
+    await paying.close_order(tx, order, now)
+    return Accepted(order_id, wait_for, done=done)
+
+
+async def capture_payment(tx: Tx, *, payment_id: str, caller: Caller, now: datetime) -> Accepted:
+    """Take the money of one payment; one that is captured already is left alone.
+
+    Raises for an unknown payment and a canceled order.
+    """
+    order_id = await store.order_of_payment(tx, payment_id=payment_id)
+    if order_id is None:
+        raise domain.payment_unknown(payment_id=payment_id)
+    wait_for = capturing.wake_key(order_id)
+    if await _seen(tx, caller, payment_id) is not None:
+        return Accepted(payment_id, wait_for, done=False)
+    order = await _order(tx, order_id)
+    domain.check_capture(order_status=order.row["status"])
+    await capturing.capture(tx, order, payment_id=payment_id, now=now)
+    await paying.close_order(tx, order, now)
+    return Accepted(payment_id, wait_for, done=False)
+
+
+async def refund_payment(
+    tx: Tx,
+    *,
+    payment_id: str,
+    amount: int,
+    reason: str,
+    note: str | None,
+    caller: Caller,
+    now: datetime,
+) -> str:
+    """Refund one payment by hand; the refund's id, also for a key that was here before.
+
+    Works for a canceled order too: money that was captured must have a way back. Raises in Medusa's
+    words.
+    """
+    domain.check_reason(reason=reason)
+    order_id = await store.order_of_payment(tx, payment_id=payment_id)
+    if order_id is None:
+        raise domain.payment_unknown(payment_id=payment_id)
+    cause = Cause("manual", new_id("cause"), reason, note, payment_id=payment_id)
+    earlier = await _seen(tx, caller, cause.refund_id)
+    if earlier is not None:
+        return earlier
+    order = await _order(tx, order_id)
+    payments = {row["id"]: row for row in await store.payments_of(tx, order_id=order_id)}
+    payment = payments[payment_id]
+    left = payment["amount"] - payment["amount_refunded"] - payment["refund_pending"]
+    domain.decide_payment_refund(
+        payment_id=payment_id,
+        is_captured=payment["captured_at"] is not None,
+        left=left,
+        amount=amount,
+    )
+    shares = [PaymentShare(payment_id, payment["provider_id"], amount)]
+    await paying.begin_refund(tx, order, cause, shares, hold=False, reply_to=None, now=now)
+    await paying.close_order(tx, order, now)
+    tx.wake(cause.refund_id)
+    return cause.refund_id
+
+
+async def take_captures(tx: Tx, *, now: datetime, left_behind: bool = False) -> list[Row]:
+    """Due captures, marked as sent, as ``take_attempts``."""
+    if left_behind:
+        await store.make_sent_captures_due(tx, now=now)
+    return await store.take_due_captures(
+        tx,
+        now=now,
+        lease_until=now + timedelta(seconds=ATTEMPT_LEASE_S),
+        limit=ATTEMPTS_AT_ONCE,
+    )
+
+
+async def record_capture_unknown(tx: Tx, *, capture: Row, error: str, now: datetime) -> None:
+    """No answer: neither taken nor refused. The capture is asked again later, for ever."""
+    pause_s = ATTEMPT_PAUSES_S[min(capture["tries"], len(ATTEMPT_PAUSES_S) - 1)]
+    await store.settle_capture(
+        tx,
+        capture_id=capture["id"],
+        state="unknown",
+        provider_ref=None,
+        error=error,
+        next_at=now + timedelta(seconds=pause_s),
+        now=now,
+    )
+
+
+async def record_capture(
+    tx: Tx,
+    *,
+    capture: Row,
+    posted: bool,
+    provider_ref: str | None,
+    message: str | None,
+    now: datetime,
+) -> None:
+    """A provider answered: book it."""
+    order = await _order(tx, capture["order_id"])
+    first = await store.settle_capture(
+        tx,
+        capture_id=capture["id"],
+        state="posted" if posted else "declined",
+        provider_ref=provider_ref,
+        error=None if posted else message,
+        next_at=None,
+        now=now,
+    )
+    if first:
+        await capturing.answered(tx, order, capture, posted=posted, message=message, now=now)
+        await paying.close_order(tx, order, now)
 
 
 # ---------------------------------------------------------------------------------- import

@@ -17,7 +17,8 @@ from chassis.db import Row, Tx
 from chassis.inbox import Retry
 from chassis.outbox import put
 from chassis.values import derived_id
-from contracts.orders import OrderItemsReturned, OrderRefunded
+from contracts.base import Event
+from contracts.orders import OrderRefunded
 from services.orders import domain, store
 from services.orders.domain import Money, Payment, PaymentShare
 from services.orders.providers import MANUAL
@@ -32,8 +33,12 @@ class OpenOrder:
     row: Row
     posted: int = 0
     pending: int = 0
+    taken: int = 0
+    status: str = ""
     fulfillment_status: str = ""
-    events: list[OrderRefunded | OrderItemsReturned] = field(default_factory=list)
+    # What Medusa stores; what is shown also counts refunds.
+    base_payment_status: str = ""
+    events: list[Event] = field(default_factory=list)
     records: list[audit.Entry] = field(default_factory=list)
 
     @property
@@ -47,7 +52,7 @@ class OpenOrder:
         row = self.row
         return Money(
             paid=row["paid"],
-            captured=row["captured"],
+            captured=row["captured"] + self.taken,
             refunded=row["refunded"] + self.posted,
             refund_pending=row["refund_pending"] + self.pending,
         )
@@ -55,23 +60,33 @@ class OpenOrder:
     @property
     def payment_status(self) -> str:
         """Medusa's payment status with the changes so far."""
-        return domain.payment_status(stored=self.row["payment_status"], money=self.money)
+        return domain.payment_status(stored=self.base_payment_status, money=self.money)
 
     @property
     def no_notification(self) -> bool:
         """Whether this order's people do not want mail."""
         return bool(self.row["no_notification"])
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything is to be written on the row."""
+        row = self.row
+        before = (row["status"], row["fulfillment_status"], row["payment_status"])
+        after = (self.status, self.fulfillment_status, self.base_payment_status)
+        return bool(self.posted or self.pending or self.taken or self.events) or before != after
+
 
 @dataclass(frozen=True)
 class Cause:
-    """Why money goes back. ``kind`` is claim, receipt or manual."""
+    """Why money goes back. ``kind`` is claim, receipt or manual; ``payment_id`` is named where it
+    is one payment's and not the order's."""
 
     kind: str
     id: str
     reason: str
     note: str | None = None
     no_notification: bool = False
+    payment_id: str | None = None
 
     @property
     def refund_id(self) -> str:
@@ -82,21 +97,29 @@ class Cause:
 async def open_order(tx: Tx, order_id: str) -> OpenOrder | None:
     """Lock an order, or None when there is no such order."""
     row = await store.lock_order(tx, order_id=order_id)
-    return OpenOrder(row, fulfillment_status=row["fulfillment_status"]) if row else None
+    if row is None:
+        return None
+    return OpenOrder(
+        row,
+        status=row["status"],
+        fulfillment_status=row["fulfillment_status"],
+        base_payment_status=row["payment_status"],
+    )
 
 
 async def close_order(tx: Tx, order: OpenOrder, now: datetime) -> None:
     """Write what changed on the order's row, its events with their versions, its records."""
     await audit.record_all(tx, order.records)
-    changed = order.posted or order.pending or order.events
-    if not changed and order.fulfillment_status == order.row["fulfillment_status"]:
+    if not order.is_changed:
         return
     saved = await store.save_order(
         tx,
         order_id=order.id,
         posted=order.posted,
         pending=order.pending,
+        taken=order.taken,
         events=len(order.events),
+        status=order.status,
         payment_status=order.payment_status,
         fulfillment_status=order.fulfillment_status,
         now=now,
@@ -148,6 +171,7 @@ async def begin_refund(
             "reason": cause.reason,
             "note": cause.note,
             "no_notification": cause.no_notification,
+            "payment_id": cause.payment_id,
             "reply_to": reply_to if state == "pending" else None,
             "created_at": now,
             "settled_at": None if waiting else now,

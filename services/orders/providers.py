@@ -42,10 +42,23 @@ class RefundCall:
     cause_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class CaptureCall:
+    """What a provider is asked to take. ``amount`` is minor units."""
+
+    key: str
+    payment_id: str
+    amount: int
+    currency_code: str
+
+
 class PaymentProvider(Protocol):
     """What orders needs from a payment provider."""
 
     id: ClassVar[str]
+
+    async def capture(self, call: CaptureCall) -> Answer:
+        """Take once per key: a repeated key gets the first answer. Raises when it is unknown."""
 
     async def refund(self, call: RefundCall) -> Answer:
         """Refund once per key: a repeated key gets the first answer. Raises when it is unknown."""
@@ -58,6 +71,10 @@ class ManualProvider:
     """Money that people hand back outside: the books are all there is, and they never fail."""
 
     id: ClassVar[str] = MANUAL
+
+    async def capture(self, call: CaptureCall) -> Answer:
+        """Settled by writing it down."""
+        return Answer(posted=True, provider_ref=call.key)
 
     async def refund(self, call: RefundCall) -> Answer:
         """Settled by writing it down."""
@@ -107,6 +124,12 @@ CREATE TABLE IF NOT EXISTS refunds (
     declined TEXT
 )
 """
+_CAPTURES = """
+CREATE TABLE IF NOT EXISTS captures (
+    key TEXT PRIMARY KEY, ref TEXT NOT NULL UNIQUE, payment_id TEXT NOT NULL,
+    amount INTEGER NOT NULL, currency_code TEXT NOT NULL, declined TEXT
+)
+"""
 _SLOW_S = 0.3
 
 
@@ -118,8 +141,10 @@ class FakeProvider:
     (``Faults``) or on command, by the last two digits of the amount, like test cards:
 
     02  declined for good, ``card closed``
-    08  the refund happens, the first answer is lost
+    08  it happens, the first answer is lost
     09  the first call is lost before anything happens
+
+    The same for refunds and for captures.
     """
 
     id: ClassVar[str] = FAKE
@@ -131,6 +156,13 @@ class FakeProvider:
 
     async def refund(self, call: RefundCall) -> Answer:
         """Refund once per key. Raises AnswerLost as its faults have it."""
+        return await self._do(call)
+
+    async def capture(self, call: CaptureCall) -> Answer:
+        """Take once per key. Raises AnswerLost as its faults have it."""
+        return await self._do(call)
+
+    async def _do(self, call: RefundCall | CaptureCall) -> Answer:
         faults = self._faults
         if faults.strike(name="slow", chance=faults.slow, key=call.key):
             await asyncio.sleep(_SLOW_S)
@@ -147,46 +179,51 @@ class FakeProvider:
 
     async def status(self, call: RefundCall) -> Answer | None:
         """What the ledger says of the key."""
-        return await asyncio.to_thread(self._look, call.key)
+        return await asyncio.to_thread(self._look, "refunds", call.key)
 
     def _open(self) -> sqlite3.Connection:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.file, timeout=10, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(_SCHEMA)
+        connection.execute(_CAPTURES)
         return connection
 
-    def _book(self, call: RefundCall) -> tuple[Answer, bool]:
+    def _book(self, call: RefundCall | CaptureCall) -> tuple[Answer, bool]:
         """The answer of the key, and whether it was made just now."""
         declined = call.amount % 100 == 2 or self._faults.strike(
             name="declined", chance=self._faults.declined, key=call.key
         )
+        row = {
+            "key": call.key,
+            "ref": f"fake_{hashlib.sha256(call.key.encode()).hexdigest()[:24]}",
+            "payment_id": call.payment_id,
+            "amount": call.amount,
+            "currency_code": call.currency_code,
+            "declined": "card closed" if declined else None,
+        }
+        table = "captures"
+        if isinstance(call, RefundCall):
+            table = "refunds"
+            row["cause_id"] = call.cause_id
         connection = self._open()
         try:
             first = connection.execute(
-                "INSERT INTO refunds (key, ref, payment_id, amount, currency_code, cause_id,"
-                " declined) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-                (
-                    call.key,
-                    f"fake_{hashlib.sha256(call.key.encode()).hexdigest()[:24]}",
-                    call.payment_id,
-                    call.amount,
-                    call.currency_code,
-                    call.cause_id,
-                    "card closed" if declined else None,
-                ),
+                f"INSERT INTO {table} ({', '.join(row)}) VALUES (:{', :'.join(row)})"
+                " ON CONFLICT (key) DO NOTHING",
+                row,
             ).rowcount
         finally:
             connection.close()
-        answer = self._look(call.key)
-        assert answer is not None, "a booked refund is in the ledger"
+        answer = self._look(table, call.key)
+        assert answer is not None, "what was booked is in the ledger"
         return answer, first == 1
 
-    def _look(self, key: str) -> Answer | None:
+    def _look(self, table: str, key: str) -> Answer | None:
         connection = self._open()
         try:
             row = connection.execute(
-                "SELECT ref, declined FROM refunds WHERE key = ?", (key,)
+                f"SELECT ref, declined FROM {table} WHERE key = ?", (key,)
             ).fetchone()
         finally:
             connection.close()
@@ -198,13 +235,27 @@ class FakeProvider:
 
 def fake_ledger(file: Path) -> list[dict[str, str | int]]:
     """What the fake provider really refunded: key, ref, payment_id, amount, cause_id; read only."""
+    return _booked(file, "refunds", "key, ref, payment_id, amount, cause_id")
+
+
+def fake_captures(file: Path) -> list[dict[str, str | int]]:
+    """What the fake provider really took: key, ref, payment_id, amount; read only."""
+    return _booked(file, "captures", "key, ref, payment_id, amount")
+
+
+def _booked(file: Path, table: str, columns: str) -> list[dict[str, str | int]]:
     if not file.exists():
         return []
     connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
     try:
+        known = connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+        ).fetchone()
+        if known is None:  # a ledger of before there was such a thing
+            return []
         rows = connection.execute(
-            "SELECT key, ref, payment_id, amount, cause_id FROM refunds WHERE declined IS NULL"
+            f"SELECT {columns} FROM {table} WHERE declined IS NULL"
         ).fetchall()
     finally:
         connection.close()

@@ -35,13 +35,20 @@ _LISTS = (
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-async def unknown_refunds(tx: Tx) -> tuple[int, datetime | None]:
-    """How many refund attempts have been tried without an answer, and since when the oldest is."""
+async def unanswered(tx: Tx, *, table: str) -> tuple[int, datetime | None]:
+    """How many rows of refund_attempts or captures have been tried without an answer, and since
+    when the oldest is."""
     # The first condition is that of the index over what is due some time.
-    unanswered = "FROM refund_attempts WHERE next_at IS NOT NULL AND tries > 0"
-    count = await tx.fetch_value(f"SELECT COUNT(*) {unanswered}")
-    oldest = await tx.fetch_value(f"SELECT created_at {unanswered} ORDER BY created_at LIMIT 1")
+    tried = f"FROM {table} WHERE next_at IS NOT NULL AND tries > 0"
+    count = await tx.fetch_value(f"SELECT COUNT(*) {tried}")
+    oldest = await tx.fetch_value(f"SELECT created_at {tried} ORDER BY created_at LIMIT 1")
     return int(count), oldest
+
+
+async def is_capture_due(tx: Tx, *, now: datetime) -> bool:
+    """Whether a provider is to be asked for money now."""
+    found = await tx.fetch_value("SELECT 1 FROM captures WHERE next_at <= :now LIMIT 1", now=now)
+    return found is not None
 
 
 # ---------------------------------------------------------------------------------- one order
@@ -112,7 +119,7 @@ async def _orders(tx: Tx, ids: Sequence[str]) -> list[Row]:
     children = {
         "lines": await _children(tx, "order_lines", "position", ids),
         "payments": await _children(tx, "payments", "position", ids),
-        "fulfillments": await _children(tx, "fulfillments", "position", ids),
+        "fulfillments": await _children(tx, "fulfillments", "position", ids, _SEEN),
         "refunds": await _children(tx, "refunds", "created_at, id", ids),
     }
     by_id = {
@@ -122,10 +129,16 @@ async def _orders(tx: Tx, ids: Sequence[str]) -> list[Row]:
     return [by_id[id] for id in ids if id in by_id]
 
 
-async def _children(tx: Tx, table: str, order: str, ids: Sequence[str]) -> dict[str, list[Row]]:
+# One that inventory has not answered, or has refused, was never there for anybody outside.
+_SEEN = " AND state IN ('live', 'canceling', 'canceled')"
+
+
+async def _children(
+    tx: Tx, table: str, order: str, ids: Sequence[str], only: str = ""
+) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = defaultdict(list)
     rows = await tx.fetch(
-        f"SELECT * FROM {table} WHERE order_id IN :ids ORDER BY {order}", ids=list(ids)
+        f"SELECT * FROM {table} WHERE order_id IN :ids{only} ORDER BY {order}", ids=list(ids)
     )
     for row in rows:
         found[row["order_id"]].append(row)
@@ -326,7 +339,7 @@ def _payment(payment: Row) -> Row:
         "provider_id": payment["provider_id"],
         "data": {},
         "captured_at": payment["captured_at"],
-        "canceled_at": None,
+        "canceled_at": payment["canceled_at"],
         "order_id": payment["order_id"],
         "swap_id": None,
         "cart_id": None,
@@ -339,7 +352,7 @@ def _refund(refund: Row) -> Row:
     return {
         "id": refund["id"],
         "order_id": refund["order_id"],
-        "payment_id": None,
+        "payment_id": refund["payment_id"],
         "amount": refund["amount"],
         "note": refund["note"],
         "reason": refund["reason"],
@@ -375,8 +388,8 @@ def _fulfillment(fulfillment: Row) -> Row:
         "data": {},
         "shipped_at": fulfillment["shipped_at"],
         "canceled_at": fulfillment["canceled_at"],
-        "no_notification": None,
-        "metadata": None,
+        "no_notification": fulfillment["no_notification"],
+        "metadata": fulfillment["metadata"],
         "idempotency_key": None,
         "created_at": fulfillment["created_at"],
     }
@@ -480,7 +493,7 @@ def _literal(text: str) -> str:
 
 async def ledger_of(tx: Tx, *, order_id: str) -> Row:
     """An order's money: {order_id, currency_code, captured, refunded, refund_pending, refundable,
-    transfers, refunds, attempts, remedies}. Raises ``order_unknown``."""
+    transfers, refunds, attempts, captures, remedies}. Raises ``order_unknown``."""
     order = await tx.fetch_one(
         "SELECT id AS order_id, currency_code, captured, refunded, refund_pending,"
         " captured - refunded - refund_pending AS refundable FROM orders WHERE id = :id",
@@ -505,6 +518,12 @@ async def ledger_of(tx: Tx, *, order_id: str) -> Row:
         " WHERE order_id = :id ORDER BY created_at, refund_id, position",
         id=order_id,
     )
+    captures = await tx.fetch(
+        "SELECT id, payment_id, provider_id, provider_ref, amount, state, tries, last_error,"
+        " next_at, created_at, updated_at FROM captures WHERE order_id = :id"
+        " ORDER BY created_at, id",
+        id=order_id,
+    )
     held = await tx.fetch(
         "SELECT r.id, r.kind, r.state, r.amount, r.created_at, l.line_id, l.quantity,"
         " l.received_quantity FROM remedies r LEFT JOIN remedy_lines l ON l.remedy_id = r.id"
@@ -516,6 +535,7 @@ async def ledger_of(tx: Tx, *, order_id: str) -> Row:
         "transfers": transfers,
         "refunds": made,
         "attempts": attempts,
+        "captures": captures,
         "remedies": _grouped(held),
     }
 
@@ -528,6 +548,75 @@ def _grouped(rows: Iterable[Row]) -> list[Row]:
         if row["line_id"] is not None:
             remedy["lines"].append(_only(row, "line_id quantity received_quantity"))
     return list(remedies.values())
+
+
+async def fulfillment_outcome(tx: Tx, *, fulfillment_id: str) -> Row | Refusal | None:
+    """What became of packing: {fulfillment_id, order_id}, inventory's no, or None while nobody
+    knows."""
+    row = await tx.fetch_one(
+        "SELECT id, order_id, state, refusal FROM fulfillments WHERE id = :id", id=fulfillment_id
+    )
+    if row is None or row["state"] == "pending":
+        return None
+    if row["state"] == "refused":
+        return refusal(**row["refusal"])
+    return {"fulfillment_id": row["id"], "order_id": row["order_id"]}
+
+
+async def unpacking_outcome(tx: Tx, *, fulfillment_id: str) -> Row | None:
+    """{fulfillment_id, order_id} once a fulfillment is canceled and its goods are back."""
+    row = await tx.fetch_one(
+        "SELECT id, order_id, state FROM fulfillments WHERE id = :id", id=fulfillment_id
+    )
+    if row is None or row["state"] != "canceled":
+        return None
+    return {"fulfillment_id": row["id"], "order_id": row["order_id"]}
+
+
+async def cancel_outcome(tx: Tx, *, order_id: str, saga_id: str) -> Row | None:
+    """{order_id} once the saga that cancels an order is over, or there never was one."""
+    direction = await tx.fetch_value("SELECT direction FROM sagas WHERE id = :id", id=saga_id)
+    return {"order_id": order_id} if direction in (None, "finished") else None
+
+
+async def capture_outcome(tx: Tx, *, order_id: str) -> Row | None:
+    """{order_id} once every capture of an order is decided, one way or the other."""
+    left = await tx.fetch_value(
+        "SELECT COUNT(*) FROM captures WHERE order_id = :id"
+        " AND state NOT IN ('posted', 'declined')",
+        id=order_id,
+    )
+    return None if left else {"order_id": order_id}
+
+
+async def payment_capture_outcome(tx: Tx, *, payment_id: str) -> Row | Refusal | None:
+    """{payment} once it is captured, the provider's no, or None while nobody knows."""
+    row = await tx.fetch_one(
+        "SELECT p.*, c.state FROM payments p LEFT JOIN captures c ON c.payment_id = p.id"
+        " WHERE p.id = :id ORDER BY c.number DESC LIMIT 1",
+        id=payment_id,
+    )
+    if row is None or (row["captured_at"] is None and row["state"] not in (None, "declined")):
+        return None
+    if row["captured_at"] is None:
+        return domain.capture_failed(payment_id=payment_id)
+    return {"payment": _payment(row)}
+
+
+async def payment_refund_outcome(
+    tx: Tx, *, payment_id: str, refund_id: str
+) -> Row | Refusal | None:
+    """As ``refund_outcome``; a provider's no is told as Medusa tells it of a payment."""
+    found = await refund_outcome(tx, refund_id=refund_id)
+    return domain.refund_failed(payment_id=payment_id) if isinstance(found, Refusal) else found
+
+
+async def payment_by_id(tx: Tx, *, payment_id: str) -> Row:
+    """A payment as Medusa shows it. Raises NotFound."""
+    row = await tx.fetch_one("SELECT * FROM payments WHERE id = :id", id=payment_id)
+    if row is None:
+        raise domain.payment_unknown(payment_id=payment_id)
+    return _payment(row)
 
 
 async def refund_outcome(tx: Tx, *, refund_id: str) -> Row | Refusal | None:
@@ -669,7 +758,7 @@ async def _exported_orders(tx: Tx, after: str, limit: int) -> list[Row]:
         return []
     lines = await _children(tx, "order_lines", "position", ids)
     payments = await _children(tx, "payments", "position", ids)
-    fulfillments = await _children(tx, "fulfillments", "position", ids)
+    fulfillments = await _children(tx, "fulfillments", "position", ids, _SEEN)
     return [
         _exported(row, lines[row["id"]], payments[row["id"]], fulfillments[row["id"]])
         for row in rows

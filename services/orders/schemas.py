@@ -304,6 +304,65 @@ class RefundOrder(BaseModel):
     no_notification: bool | None = None
 
 
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RefundPayment(_Body):
+    """A refund of one payment by hand. ``amount`` is minor units."""
+
+    amount: int
+    reason: str
+    note: str | None = None
+
+
+class PackedItem(_Body):
+    """Units of a line that are packed."""
+
+    item_id: str
+    quantity: Annotated[int, Field(le=_UNITS_MAX)]
+
+
+class CreateFulfillment(_Body):
+    """Goods to be packed; with a location they are taken out of its stock."""
+
+    items: Annotated[list[PackedItem], Field(max_length=1000)]
+    location_id: str | None = None
+    no_notification: bool | None = None
+    metadata: Object | None = None
+
+
+class CreateShipment(_Body):
+    """A fulfillment is on its way."""
+
+    fulfillment_id: str
+    tracking_numbers: Annotated[list[str], Field(max_length=1000)] = []
+    no_notification: bool | None = None
+
+
+class AddShippingMethod(_Body):
+    """One more way to send an order. ``price`` is minor units."""
+
+    option_id: str
+    price: Money
+    data: Object | None = None
+
+
+class UpdateOrder(_Body):
+    """Corrections; what is left out stays. The last five cannot be changed, and say so."""
+
+    email: str | None = None
+    billing_address: ImportAddress | None = None
+    shipping_address: ImportAddress | None = None
+    customer_id: str | None = None
+    no_notification: bool | None = None
+    items: list[Any] | None = None
+    region: str | None = None
+    discounts: list[Any] | None = None
+    payment_method: Object | None = None
+    shipping_method: list[Any] | None = None
+
+
 class OrderFilters(BaseModel):
     """The list's query parameters; several values of one parameter mean any of them."""
 

@@ -19,6 +19,9 @@ from chassis.db import Instant, Json, Row, Serial, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
 from chassis.outbox import outbox_table
+from chassis.saga_log import saga_table
+from services.orders.fulfillments import Fulfillment
+from services.orders.fulfillments import Line as PackedLine
 from services.orders.refunds import (
     PricedLine,
     Share,
@@ -34,6 +37,7 @@ outbox_table(METADATA)
 inbox_table(METADATA)
 audit_table(METADATA)
 idempotency_table(METADATA)
+saga_table(METADATA)
 
 _Text = sa.Text()
 
@@ -192,6 +196,7 @@ payments = sa.Table(
     # Refunded before the order came here: an import and an export agree on it.
     _money("refunded_before"),
     sa.Column("captured_at", Instant),
+    sa.Column("canceled_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.CheckConstraint(
         "amount_refunded >= 0 AND refund_pending >= 0"
@@ -212,6 +217,47 @@ fulfillments = sa.Table(
     sa.Column("shipped_at", Instant),
     sa.Column("canceled_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("state", _Text, nullable=False, default="live", server_default="live"),
+    # Imported ones are taken as given: they took nothing out of stock, and need not fit the lines.
+    sa.Column("made_here", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("uses_stock", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("no_notification", sa.Boolean),
+    sa.Column("metadata", Json),
+    sa.Column("refusal", Json),
+    sa.CheckConstraint(
+        "state IN ('pending', 'live', 'refused', 'canceling', 'canceled')", name="state"
+    ),
+)
+
+# Money that a provider is asked for: one row per try of a payment that a no may be followed by.
+captures = sa.Table(
+    "captures",
+    METADATA,
+    # The provider's idempotency key: a function of the payment and of how often it said no.
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("payment_id", _Text, nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("provider_id", _Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("state", _Text, nullable=False),
+    sa.Column("provider_ref", _Text, unique=True),
+    _count("tries"),
+    sa.Column("last_error", _Text),
+    sa.Column("next_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.UniqueConstraint("payment_id", "number"),
+    sa.CheckConstraint(
+        "state IN ('pending', 'sent', 'unknown', 'posted', 'declined')", name="state"
+    ),
+    sa.Index(
+        "ix_captures_due",
+        "next_at",
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+    ),
 )
 
 remedies = sa.Table(
@@ -278,6 +324,8 @@ refunds = sa.Table(
     sa.Column("reason", _Text, nullable=False),
     sa.Column("note", _Text),
     sa.Column("no_notification", sa.Boolean, nullable=False, default=False),
+    # Set where somebody refunds one payment, and not the order.
+    sa.Column("payment_id", _Text),
     sa.Column("decline", Json),
     # Where the outcome is to be told, when it comes after the command was handled.
     sa.Column("reply_to", Json),
@@ -367,27 +415,55 @@ async def save_order(
     order_id: str,
     posted: int,
     pending: int,
+    taken: int,
     events: int,
+    status: str,
     payment_status: str,
     fulfillment_status: str,
     now: datetime,
 ) -> bool:
-    """Book money and move the version by the number of events; False when money would not do."""
+    """Book money and move the version by the number of events; False when money would not do.
+
+    An order whose status becomes canceled remembers when.
+    """
     touched = await tx.execute(
         "UPDATE orders SET refunded = refunded + :posted,"
-        " refund_pending = refund_pending + :pending, version = version + :events,"
+        " refund_pending = refund_pending + :pending, captured = captured + :taken,"
+        " version = version + :events, status = :status,"
         " payment_status = :payment_status, fulfillment_status = :fulfillment_status,"
-        " updated_at = :now"
-        " WHERE id = :order_id AND refunded + :posted + refund_pending + :pending <= captured",
+        " canceled_at = CASE WHEN :status = 'canceled' THEN COALESCE(canceled_at, :now)"
+        " ELSE canceled_at END, updated_at = :now WHERE id = :order_id"
+        " AND refunded + :posted + refund_pending + :pending <= captured + :taken",
         order_id=order_id,
         posted=posted,
         pending=pending,
+        taken=taken,
         events=events,
+        status=status,
         payment_status=payment_status,
         fulfillment_status=fulfillment_status,
         now=now,
     )
     return touched == 1
+
+
+async def details(tx: Tx, *, order_id: str) -> Row | None:
+    """What of an order people correct; lock the order before: display_id, email, addresses,
+    shipping_methods, and the countries of its region."""
+    return await tx.fetch_one(
+        "SELECT o.display_id, o.email, o.shipping_address, o.billing_address, o.shipping_methods,"
+        " r.countries FROM orders o LEFT JOIN regions r ON r.id = o.region_id WHERE o.id = :id",
+        id=order_id,
+    )
+
+
+async def correct(tx: Tx, *, order_id: str, changes: Mapping[str, Any]) -> None:
+    """Set columns of an order's row; the names of ``changes`` are columns of the table."""
+    unknown = set(changes) - {column.name for column in orders.columns}
+    if unknown:
+        raise KeyError(f"orders has no column {', '.join(sorted(unknown))}")
+    sets = ", ".join(f"{name} = :{name}" for name in sorted(changes))
+    await tx.execute(f"UPDATE orders SET {sets} WHERE id = :order_id", order_id=order_id, **changes)
 
 
 async def captured_payments(tx: Tx, *, order_id: str) -> list[Row]:
@@ -396,6 +472,42 @@ async def captured_payments(tx: Tx, *, order_id: str) -> list[Row]:
         "SELECT id, provider_id, amount - amount_refunded - refund_pending AS left_amount"
         " FROM payments WHERE order_id = :order_id AND captured_at IS NOT NULL ORDER BY position",
         order_id=order_id,
+    )
+
+
+async def payments_of(tx: Tx, *, order_id: str) -> list[Row]:
+    """All payments of an order in their order; lock the order before."""
+    return await tx.fetch(
+        "SELECT id, provider_id, amount, amount_refunded, refund_pending, currency_code,"
+        " captured_at, canceled_at FROM payments WHERE order_id = :order_id ORDER BY position",
+        order_id=order_id,
+    )
+
+
+async def order_of_payment(tx: Tx, *, payment_id: str) -> str | None:
+    """The order that a payment belongs to, or None for an unknown payment."""
+    found = await tx.fetch_value("SELECT order_id FROM payments WHERE id = :id", id=payment_id)
+    return None if found is None else str(found)
+
+
+async def set_captured(tx: Tx, *, payment_id: str, now: datetime) -> bool:
+    """The money of a payment is taken; False when it was before, or was canceled."""
+    touched = await tx.execute(
+        "UPDATE payments SET captured_at = :now"
+        " WHERE id = :id AND captured_at IS NULL AND canceled_at IS NULL",
+        id=payment_id,
+        now=now,
+    )
+    return touched == 1
+
+
+async def cancel_payments(tx: Tx, *, order_id: str, now: datetime) -> int:
+    """Payments that were never captured never will be; how many."""
+    return await tx.execute(
+        "UPDATE payments SET canceled_at = :now"
+        " WHERE order_id = :id AND captured_at IS NULL AND canceled_at IS NULL",
+        id=order_id,
+        now=now,
     )
 
 
@@ -515,7 +627,187 @@ async def unit_counts(tx: Tx, *, order_id: str) -> tuple[int, int]:
     return (int(row["ordered"] or 0), int(row["returned"] or 0)) if row else (0, 0)
 
 
+# ---------------------------------------------------------------------------------- fulfillments
+
+
+async def packed_lines(tx: Tx, *, order_id: str) -> dict[str, PackedLine]:
+    """Every line of the order in units, by id; lock the order before."""
+    rows = await tx.fetch(
+        "SELECT l.id, l.variant_id, l.title, l.quantity, l.fulfilled_quantity, l.shipped_quantity,"
+        " l.returned_quantity, COALESCE(c.units, 0) AS claimed FROM order_lines l LEFT JOIN"
+        " (SELECT rl.line_id, SUM(rl.quantity - rl.received_quantity) AS units"
+        " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id"
+        " WHERE r.order_id = :order_id AND r.kind = 'claim' GROUP BY rl.line_id) c"
+        " ON c.line_id = l.id WHERE l.order_id = :order_id ORDER BY l.position",
+        order_id=order_id,
+    )
+    pending: dict[str, int] = {}
+    for row in await tx.fetch(
+        "SELECT items FROM fulfillments WHERE order_id = :id AND state = 'pending'", id=order_id
+    ):
+        for item in row["items"] or ():
+            pending[item["item_id"]] = pending.get(item["item_id"], 0) + item["quantity"]
+    return {
+        row["id"]: PackedLine(
+            line_id=row["id"],
+            variant_id=row["variant_id"],
+            title=row["title"],
+            quantity=row["quantity"],
+            fulfilled=row["fulfilled_quantity"],
+            shipped=row["shipped_quantity"],
+            returned=row["returned_quantity"],
+            claimed=int(row["claimed"]),
+            pending=pending.get(row["id"], 0),
+        )
+        for row in rows
+    }
+
+
+async def has_shipping_method(tx: Tx, *, order_id: str) -> bool:
+    """Whether the order says how it is to be sent."""
+    row = await tx.fetch_one("SELECT shipping_methods FROM orders WHERE id = :id", id=order_id)
+    return bool(row and row["shipping_methods"])
+
+
+async def fulfillment(tx: Tx, *, fulfillment_id: str) -> Row | None:
+    """A fulfillment's row, whatever its state; lock the order before a decision on it."""
+    return await tx.fetch_one("SELECT * FROM fulfillments WHERE id = :id", id=fulfillment_id)
+
+
+async def fulfillment_states(tx: Tx, *, order_id: str) -> list[str]:
+    """The states of all fulfillments of an order; lock the order before."""
+    rows = await tx.fetch("SELECT state FROM fulfillments WHERE order_id = :id", id=order_id)
+    return [row["state"] for row in rows]
+
+
+async def add_fulfillment(tx: Tx, *, row: Mapping[str, Any]) -> None:
+    """Write a fulfillment behind those that the order has."""
+    last = await tx.fetch_value(
+        "SELECT COALESCE(MAX(position), -1) FROM fulfillments WHERE order_id = :id",
+        id=row["order_id"],
+    )
+    await tx.insert(fulfillments, [{**row, "position": int(last) + 1}])
+
+
+async def set_fulfillment(
+    tx: Tx, *, fulfillment_id: str, before: str, changes: Mapping[str, Any]
+) -> bool:
+    """Change a fulfillment that is in the state ``before``; False when it is not."""
+    sets = ", ".join(f"{name} = :{name}" for name in sorted(changes))
+    touched = await tx.execute(
+        f"UPDATE fulfillments SET {sets} WHERE id = :fulfillment_id AND state = :before",
+        fulfillment_id=fulfillment_id,
+        before=before,
+        **changes,
+    )
+    return touched == 1
+
+
+async def move_packed(tx: Tx, *, quantities: Mapping[str, int], column: str, sign: int = 1) -> bool:
+    """Add units to fulfilled_quantity or shipped_quantity; False when some line cannot."""
+    bound = "quantity" if column == "fulfilled_quantity" else "fulfilled_quantity"
+    least = "shipped_quantity" if column == "fulfilled_quantity" else "0"
+    rows = sorted((line_id, sign * units) for line_id, units in quantities.items() if units)
+    if not rows:
+        return True
+    touched = await _change(
+        tx,
+        "order_lines",
+        ["units"],
+        rows,
+        f"{column} = {column} + d.units"
+        f" WHERE {column} + d.units <= {bound} AND {column} + d.units >= {least}",
+    )
+    return touched == len(rows)
+
+
+# ---------------------------------------------------------------------------------- captures
+
+
+async def open_captures(tx: Tx, *, order_id: str) -> list[Row]:
+    """Captures of an order that no provider has answered; lock the order before."""
+    return await tx.fetch(
+        "SELECT id, payment_id FROM captures WHERE order_id = :id"
+        " AND state NOT IN ('posted', 'declined')",
+        id=order_id,
+    )
+
+
+async def captures_so_far(tx: Tx, *, payment_id: str) -> int:
+    """How often a payment was to be captured; lock the order before."""
+    return int(
+        await tx.fetch_value("SELECT COUNT(*) FROM captures WHERE payment_id = :id", id=payment_id)
+    )
+
+
+async def add_capture(tx: Tx, *, row: Mapping[str, Any]) -> None:
+    """Write a capture; its number is unique among those of its payment."""
+    await tx.insert(captures, [row])
+
+
+async def take_due_captures(
+    tx: Tx, *, now: datetime, lease_until: datetime, limit: int
+) -> list[Row]:
+    """Mark due captures as sent and return them as they were before, as ``take_due_attempts``."""
+    rows = await tx.fetch(
+        "SELECT * FROM captures WHERE next_at <= :now"
+        " ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        now=now,
+        limit=limit,
+    )
+    for row in rows:
+        await tx.execute(
+            "UPDATE captures SET state = 'sent', tries = tries + 1, next_at = :lease_until,"
+            " updated_at = :now WHERE id = :id",
+            id=row["id"],
+            lease_until=lease_until,
+            now=now,
+        )
+    return rows
+
+
+async def make_sent_captures_due(tx: Tx, *, now: datetime) -> int:
+    """Do not wait for the lease of captures that are on their way; how many there were."""
+    return await tx.execute(
+        "UPDATE captures SET next_at = :now WHERE state = 'sent' AND next_at > :now", now=now
+    )
+
+
+async def settle_capture(
+    tx: Tx,
+    *,
+    capture_id: str,
+    state: str,
+    provider_ref: str | None,
+    error: str | None,
+    next_at: datetime | None,
+    now: datetime,
+) -> bool:
+    """Record what a try brought; False when the capture was decided before."""
+    touched = await tx.execute(
+        "UPDATE captures SET state = :state, provider_ref = :provider_ref, last_error = :error,"
+        " next_at = :next_at, updated_at = :now"
+        " WHERE id = :id AND state IN ('sent', 'unknown')",
+        id=capture_id,
+        state=state,
+        provider_ref=provider_ref,
+        error=error,
+        next_at=next_at,
+        now=now,
+    )
+    return touched == 1
+
+
 # ---------------------------------------------------------------------------------- remedies
+
+
+async def live_remedies(tx: Tx, *, order_id: str) -> list[str]:
+    """The kinds of remedies that hold or have settled units of an order; lock the order before."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT kind FROM remedies WHERE order_id = :id AND state <> 'released'",
+        id=order_id,
+    )
+    return [row["kind"] for row in rows]
 
 
 async def remedy(tx: Tx, *, remedy_id: str) -> Row | None:
@@ -790,13 +1082,16 @@ async def locked_orders(tx: Tx, *, ids: Sequence[str]) -> dict[str, Row]:
 
 
 async def orders_in_use(tx: Tx, *, ids: Sequence[str]) -> set[str]:
-    """Those of these orders that have remedies, receipts or refunds made here."""
+    """Those of these orders with which something was done here: whatever left a row or an event."""
     if not ids:
         return set()
     rows = await tx.fetch(
         "SELECT order_id FROM remedies WHERE order_id IN :ids"
         " UNION SELECT order_id FROM refunds WHERE order_id IN :ids"
-        " UNION SELECT order_id FROM receipts WHERE order_id IN :ids",
+        " UNION SELECT order_id FROM receipts WHERE order_id IN :ids"
+        " UNION SELECT order_id FROM captures WHERE order_id IN :ids"
+        " UNION SELECT order_id FROM fulfillments WHERE order_id IN :ids AND made_here = TRUE"
+        " UNION SELECT id FROM orders WHERE id IN :ids AND version > 0",
         ids=list(ids),
     )
     return {row["order_id"] for row in rows}
@@ -921,6 +1216,20 @@ def held_lines(*, rows: Iterable[Row]) -> dict[str, HeldLine]:
         )
         for row in rows
     }
+
+
+def packed(*, row: Row) -> Fulfillment:
+    """A row of ``fulfillments`` as decisions see it."""
+    units: dict[str, int] = {}
+    for item in row["items"] or ():
+        units[item["item_id"]] = units.get(item["item_id"], 0) + item["quantity"]
+    return Fulfillment(
+        id=row["id"],
+        state=row["state"],
+        units=units,
+        uses_stock=bool(row["uses_stock"]),
+        is_shipped=row["shipped_at"] is not None,
+    )
 
 
 def remedy_line_row(*, remedy_id: str, line_id: str, share: Share, received: int = 0) -> Row:

@@ -1,4 +1,5 @@
-"""The refund worker: asks payment providers, outside of any transaction, until they have answered.
+"""The workers that ask payment providers, outside of any transaction, until they have answered:
+for refunds and for captures.
 
 What a crash leaves behind is found again: before the call (p1) the attempt is due once more, after
 the call and before the record (p2) the same key brings the same answer, after it (p3) the outbox
@@ -17,13 +18,25 @@ from chassis import clock
 from chassis.db import Database, Row, Tx
 from chassis.failpoints import failpoint
 from services.orders import operations, queries
-from services.orders.providers import Answer, PaymentProvider, Providers, RefundCall
+from services.orders.providers import (
+    Answer,
+    CaptureCall,
+    PaymentProvider,
+    Providers,
+    RefundCall,
+)
 
 log = structlog.get_logger(__name__)
 
 UNKNOWN = Gauge("reclamo_refunds_unknown", "Refunds that no provider has confirmed", ("service",))
 UNKNOWN_AGE = Gauge(
     "reclamo_refunds_unknown_oldest_seconds", "Age of the oldest of them", ("service",)
+)
+CAPTURES = Gauge(
+    "reclamo_captures_unknown", "Captures that no provider has confirmed", ("service",)
+)
+CAPTURES_AGE = Gauge(
+    "reclamo_captures_unknown_oldest_seconds", "Age of the oldest of them", ("service",)
 )
 
 CALL_S_MAX = 10
@@ -32,10 +45,16 @@ KEY_AGE_H_MAX = 23
 
 
 async def measure(tx: Tx) -> dict[Gauge, float]:
-    """What a scrape wants to know of refunds."""
-    count, oldest = await queries.unknown_refunds(tx)
-    age_s = (clock.now() - oldest).total_seconds() if oldest else 0.0
-    return {UNKNOWN: count, UNKNOWN_AGE: age_s}
+    """What a scrape wants to know of refunds and captures."""
+    found: dict[Gauge, float] = {}
+    for table, many, age in (
+        ("refund_attempts", UNKNOWN, UNKNOWN_AGE),
+        ("captures", CAPTURES, CAPTURES_AGE),
+    ):
+        count, oldest = await queries.unanswered(tx, table=table)
+        found[many] = count
+        found[age] = (clock.now() - oldest).total_seconds() if oldest else 0.0
+    return found
 
 
 class RefundWorker:
@@ -105,3 +124,70 @@ class RefundWorker:
         log.warning("refund_unknown", refund_id=attempt["refund_id"], error=error)
         async with self._database.transaction() as tx:
             await operations.record_unknown(tx, attempt=attempt, error=error, now=clock.now())
+
+
+class CaptureWorker:
+    """Takes due captures, asks their providers at once, and records each answer by itself.
+
+    A capture that was asked before is asked again with its key: the provider gives its first
+    answer, or takes the money now.
+    """
+
+    def __init__(self, database: Database, providers: Providers) -> None:
+        self._database = database
+        self._providers = providers
+        # As of the refund worker: what is marked as sent may have nobody who waits for it.
+        self._left_behind = True
+
+    async def step(self) -> bool:
+        """One round; True when there may be more."""
+        left_behind = self._left_behind
+        async with self._database.glance() as tx:
+            # Captures are rare: an idle second costs one look, not a transaction.
+            if not left_behind and not await queries.is_capture_due(tx, now=clock.now()):
+                return False
+        self._left_behind = True
+        async with self._database.transaction() as tx:
+            due = await operations.take_captures(tx, now=clock.now(), left_behind=left_behind)
+        outcomes = await asyncio.gather(*(self._try(row) for row in due), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        self._left_behind = False
+        return len(due) == operations.ATTEMPTS_AT_ONCE
+
+    async def _try(self, capture: Row) -> None:
+        provider = self._providers.get(capture["provider_id"])
+        await failpoint("orders.capture.p1")
+        try:
+            if provider is None:
+                raise LookupError(f"payment provider {capture['provider_id']} is not configured")
+            call = CaptureCall(
+                key=capture["id"],
+                payment_id=capture["payment_id"],
+                amount=capture["amount"],
+                currency_code=capture["currency_code"],
+            )
+            if clock.now() - capture["created_at"] > timedelta(hours=KEY_AGE_H_MAX):
+                raise LookupError("needs an operator: the provider may have forgotten the key")
+            async with asyncio.timeout(CALL_S_MAX):
+                answer = await provider.capture(call)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            log.warning("capture_unknown", capture_id=capture["id"], error=text)
+            async with self._database.transaction() as tx:
+                await operations.record_capture_unknown(
+                    tx, capture=capture, error=text, now=clock.now()
+                )
+            return
+        await failpoint("orders.capture.p2")
+        async with self._database.transaction() as tx:
+            await operations.record_capture(
+                tx,
+                capture=capture,
+                posted=answer.posted,
+                provider_ref=answer.provider_ref,
+                message=answer.message,
+                now=clock.now(),
+            )
+        await failpoint("orders.capture.p3")

@@ -8,6 +8,7 @@ Refusal
  |- Forbidden    this caller may not
  |- KeyReused    an idempotency key came back with another request
  |- Duplicate    something else has this name already
+ |- Failed       it was tried, and somebody outside said no for good
 Unavailable      passing trouble: nothing was decided, try again
 
 ``chassis.http`` maps kinds to statuses, consumers map the same refusals to replies.
@@ -72,6 +73,12 @@ class Duplicate(Refusal):
     kind = "duplicate"
 
 
+class Failed(Refusal):
+    """It was tried, and somebody outside said no for good."""
+
+    kind = "failed"
+
+
 class Unavailable(Exception):
     """Passing trouble: nothing was decided. ``retry_after_s`` says when to try again."""
 
@@ -84,7 +91,7 @@ class Unavailable(Exception):
 
 _KINDS: dict[str, type[Refusal]] = {
     cls.kind: cls
-    for cls in (NotFound, Invalid, NotAllowed, Conflict, Forbidden, KeyReused, Duplicate)
+    for cls in (NotFound, Invalid, NotAllowed, Conflict, Forbidden, KeyReused, Duplicate, Failed)
 }
 
 

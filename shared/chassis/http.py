@@ -38,6 +38,7 @@ STATUS = {
     "forbidden": 403,
     "key_reused": 422,
     "duplicate": 422,
+    "failed": 409,
 }
 _REQUEST_ID = re.compile(r"[!-~]{1,64}")
 _TITLES = {

@@ -24,6 +24,19 @@ class ReceivedLine(Part):
     quantity: int
 
 
+class SentLine(Part):
+    """So many units of an order line that leave in a fulfillment; ``line_no`` counts from 1.
+
+    ``title`` is what the refusals call the line.
+    """
+
+    line_no: int
+    line_id: str
+    variant_id: str | None = None
+    title: str
+    quantity: int
+
+
 class ShortLine(Part):
     """A variant of which too little is there."""
 
@@ -158,6 +171,103 @@ class ReceiptStockRejected(Rejection):
     }
     receipt_id: str
     return_id: str
+
+
+class ConsumeFulfillmentStock(Command):
+    """Said by orders when goods are packed at a location; heard by inventory.
+
+    All lines or none. What the lines have reserved goes first. Variants whose stock is not
+    managed are passed over.
+    """
+
+    key: ClassVar[str] = "inventory.fulfillment-stock.consume"
+    example: ClassVar[dict[str, Any]] = {
+        "fulfillment_id": "ful_01",
+        "order_id": "order_01",
+        "location_id": "sloc_01",
+        "lines": [
+            {
+                "line_no": 1,
+                "line_id": "item_01",
+                "variant_id": "variant_01",
+                "title": "Red mug",
+                "quantity": 1,
+            }
+        ],
+    }
+    fulfillment_id: str
+    order_id: str
+    location_id: str
+    lines: list[SentLine]
+
+
+class FulfillmentStockConsumed(Event):
+    """Said by inventory when the goods of a fulfillment are out of stock; heard by orders."""
+
+    key: ClassVar[str] = "inventory.fulfillment-stock.consumed.v1"
+    example: ClassVar[dict[str, Any]] = {"fulfillment_id": "ful_01", "order_id": "order_01"}
+    fulfillment_id: str
+    order_id: str
+
+
+class FulfillmentStockRejected(Rejection):
+    """Said by inventory when a location has too little for a fulfillment; nothing was taken;
+    heard by orders."""
+
+    key: ClassVar[str] = "inventory.fulfillment-stock.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "fulfillment_id": "ful_01",
+        "order_id": "order_01",
+        "code": "insufficient_stock",
+        "kind": "not_allowed",
+        "message": "Insufficient stock for item: Red mug",
+    }
+    fulfillment_id: str
+    order_id: str
+
+
+class RestoreFulfillmentStock(Command):
+    """Said by orders to put the goods of a fulfillment back; heard by inventory.
+
+    What the fulfillment had used of reservations is held again. Works in any state: an unknown
+    fulfillment leaves a tombstone, so that a late consumption is refused.
+    """
+
+    key: ClassVar[str] = "inventory.fulfillment-stock.restore"
+    example: ClassVar[dict[str, Any]] = {"fulfillment_id": "ful_01", "order_id": "order_01"}
+    fulfillment_id: str
+    order_id: str
+
+
+class FulfillmentStockRestored(Event):
+    """Said by inventory when nothing is out of stock for a fulfillment any more;
+    heard by orders."""
+
+    key: ClassVar[str] = "inventory.fulfillment-stock.restored.v1"
+    example: ClassVar[dict[str, Any]] = {"fulfillment_id": "ful_01", "order_id": "order_01"}
+    fulfillment_id: str
+    order_id: str
+
+
+class ReleaseOrderReservation(Command):
+    """Said by orders to free what is reserved for the lines of a canceled order;
+    heard by inventory.
+
+    Works in any state. The lines are remembered: nothing is held for them again.
+    """
+
+    key: ClassVar[str] = "inventory.order-reservation.release"
+    example: ClassVar[dict[str, Any]] = {"order_id": "order_01", "line_ids": ["item_01"]}
+    order_id: str
+    line_ids: list[str]
+
+
+class OrderReservationReleased(Event):
+    """Said by inventory when nothing is reserved for an order any more; heard by orders."""
+
+    key: ClassVar[str] = "inventory.order-reservation.released.v1"
+    example: ClassVar[dict[str, Any]] = {"order_id": "order_01"}
+    order_id: str
 
 
 # What changed, for whoever listens outside. ``name`` and the ids are Medusa's, the rest is ours.
@@ -326,6 +436,13 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ReceiveReceiptStock,
     ReceiptStockReceived,
     ReceiptStockRejected,
+    ConsumeFulfillmentStock,
+    FulfillmentStockConsumed,
+    FulfillmentStockRejected,
+    RestoreFulfillmentStock,
+    FulfillmentStockRestored,
+    ReleaseOrderReservation,
+    OrderReservationReleased,
     ReservationItemCreated,
     ReservationItemUpdated,
     ReservationItemDeleted,

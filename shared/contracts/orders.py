@@ -361,6 +361,196 @@ class OrderItemsReturned(Event):
     fulfillment_status: str
 
 
+class OrderFulfillmentCreated(Event):
+    """Said by orders when goods of an order are packed; for outside only."""
+
+    key: ClassVar[str] = "orders.order.fulfillment-created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.fulfillment_created",
+        "id": "order_01",
+        "fulfillment_id": "ful_01",
+        "no_notification": False,
+        "location_id": "sloc_01",
+        "items": [_LINE],
+        "fulfillment_status": "fulfilled",
+    }
+    name: str = "order.fulfillment_created"
+    id: str
+    fulfillment_id: str
+    no_notification: bool = False
+    location_id: str | None = None
+    items: list[LineQuantity]
+    fulfillment_status: str
+
+
+class OrderFulfillmentCanceled(Event):
+    """Said by orders when packed goods of an order are unpacked; for outside only."""
+
+    key: ClassVar[str] = "orders.order.fulfillment-canceled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.fulfillment_canceled",
+        "id": "order_01",
+        "fulfillment_id": "ful_01",
+        "no_notification": False,
+        "location_id": "sloc_01",
+        "items": [_LINE],
+        "fulfillment_status": "canceled",
+    }
+    name: str = "order.fulfillment_canceled"
+    id: str
+    fulfillment_id: str
+    no_notification: bool = False
+    location_id: str | None = None
+    items: list[LineQuantity]
+    fulfillment_status: str
+
+
+class OrderShipmentCreated(Event):
+    """Said by orders when packed goods of an order are on their way; for outside only."""
+
+    key: ClassVar[str] = "orders.order.shipment-created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.shipment_created",
+        "id": "order_01",
+        "fulfillment_id": "ful_01",
+        "no_notification": False,
+        "tracking_numbers": ["1Z999"],
+        "items": [_LINE],
+        "fulfillment_status": "shipped",
+    }
+    name: str = "order.shipment_created"
+    id: str
+    fulfillment_id: str
+    no_notification: bool = False
+    tracking_numbers: list[str] = []
+    items: list[LineQuantity]
+    fulfillment_status: str
+
+
+class OrderPaymentCaptured(Event):
+    """Said by orders when all money of an order is taken; for outside only.
+
+    ``amount`` is what was taken in all, in minor units.
+    """
+
+    key: ClassVar[str] = "orders.order.payment-captured.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.payment_captured",
+        "id": "order_01",
+        "no_notification": False,
+        "amount": 1000,
+        "currency_code": "gbp",
+        "payment_status": "captured",
+    }
+    name: str = "order.payment_captured"
+    id: str
+    no_notification: bool = False
+    amount: int
+    currency_code: str
+    payment_status: str
+
+
+class OrderPaymentCaptureFailed(Event):
+    """Said by orders when a payment provider definitely did not give the money of an order;
+    for outside only."""
+
+    key: ClassVar[str] = "orders.order.payment-capture-failed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.payment_capture_failed",
+        "id": "order_01",
+        "payment_id": "pay_01",
+        "error": "card closed",
+        "no_notification": False,
+        "payment_status": "requires_action",
+    }
+    name: str = "order.payment_capture_failed"
+    id: str
+    payment_id: str
+    error: str
+    no_notification: bool = False
+    payment_status: str
+
+
+class OrderCompleted(Event):
+    """Said by orders when somebody declared an order completed; for outside only."""
+
+    key: ClassVar[str] = "orders.order.completed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.completed",
+        "id": "order_01",
+        "no_notification": False,
+        "status": "completed",
+        "fulfillment_status": "shipped",
+        "payment_status": "captured",
+    }
+    name: str = "order.completed"
+    id: str
+    no_notification: bool = False
+    status: str
+    fulfillment_status: str
+    payment_status: str
+
+
+class OrderArchived(Event):
+    """Said by orders when somebody put a completed order away; for outside only."""
+
+    key: ClassVar[str] = "orders.order.archived.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.archived",
+        "id": "order_01",
+        "no_notification": False,
+        "status": "archived",
+        "fulfillment_status": "shipped",
+        "payment_status": "captured",
+    }
+    name: str = "order.archived"
+    id: str
+    no_notification: bool = False
+    status: str
+    fulfillment_status: str
+    payment_status: str
+
+
+class OrderCanceled(Event):
+    """Said by orders when an order is canceled with all its parts; for outside only."""
+
+    key: ClassVar[str] = "orders.order.canceled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.canceled",
+        "id": "order_01",
+        "no_notification": False,
+        "status": "canceled",
+        "fulfillment_status": "canceled",
+        "payment_status": "canceled",
+    }
+    name: str = "order.canceled"
+    id: str
+    no_notification: bool = False
+    status: str
+    fulfillment_status: str
+    payment_status: str
+
+
+class OrderUpdated(Event):
+    """Said by orders when somebody corrected an order; for outside only."""
+
+    key: ClassVar[str] = "orders.order.updated.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.updated",
+        "id": "order_01",
+        "no_notification": False,
+        "status": "pending",
+        "fulfillment_status": "not_fulfilled",
+        "payment_status": "awaiting",
+    }
+    name: str = "order.updated"
+    id: str
+    no_notification: bool = False
+    status: str
+    fulfillment_status: str
+    payment_status: str
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     PlaceClaimHold,
     ClaimHoldPlaced,
@@ -379,4 +569,13 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ReturnReceiptSettled,
     OrderRefunded,
     OrderItemsReturned,
+    OrderFulfillmentCreated,
+    OrderFulfillmentCanceled,
+    OrderShipmentCreated,
+    OrderPaymentCaptured,
+    OrderPaymentCaptureFailed,
+    OrderCompleted,
+    OrderArchived,
+    OrderCanceled,
+    OrderUpdated,
 )

@@ -22,6 +22,8 @@ PATIENCE_S = 60.0
 PASSING = (409, 502, 503, 504)
 RETRY_S = 0.1
 ORDERS_AT_ONCE = 100
+# Orders for errands about whole ones: enough for all scenarios of a shop, and their part of others.
+LONE_LEAST, LONE_PART = 130, 5
 
 
 class Wrong(Exception):
@@ -62,6 +64,7 @@ class Clients:
         self.errands: list[Errand] = []
         self.patience_s = PATIENCE_S
         self._lines: dict[str, list[tuple[str, str]]] = {"fake": [], "manual": []}
+        self._lone: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
         self._turns: Iterator[str] = iter(())
@@ -85,7 +88,8 @@ class Clients:
         """Load what the shop sells, and that many orders of four lines."""
         sold = [stock.order(number) for number in range(1, orders + 1)]
         documents = [stock.reference_data()]
-        documents += [{"orders": list(part)} for part in chunks(sold, ORDERS_AT_ONCE)]
+        lone = [stock.lone_order(n) for n in range(1, LONE_LEAST + orders // LONE_PART + 1)]
+        documents += [{"orders": list(part)} for part in chunks(sold + lone, ORDERS_AT_ONCE)]
         for number, document in enumerate(documents):
             status, answer = await self.post("/admin/import", document, f"import-{number}")
             assert status == 200, answer
@@ -93,16 +97,18 @@ class Clients:
         for order in sold:
             provider = order["payments"][0]["provider_id"]
             self._lines[provider] += [(order["id"], item["id"]) for item in order["items"]]
+        self._lone += [(order["id"], order["items"][0]["id"]) for order in lone]
 
     def lines_left(self) -> int:
         """How many errands of each provider there may be yet, at least."""
         return min(len(lines) for lines in self._lines.values())
 
     def errand(self, kind: str) -> Errand:
-        """The next one, about a line that nobody else touches, on an order that others do."""
+        """The next one, about a line that nobody else touches, on an order that others do (unless
+        it is about the whole order)."""
         number = next(self._numbers)
         provider = KINDS[kind].provider or ("fake", "manual")[number % 2]
-        order_id, line_id = self._lines[provider].pop()
+        order_id, line_id = (self._lone if KINDS[kind].alone else self._lines[provider]).pop()
         errand = Errand(number, kind, order_id, line_id, provider)
         self.errands.append(errand)
         return errand

@@ -19,7 +19,7 @@ from chassis import clock
 from chassis.db import Database, Row
 from services.claims import invariants as claims_books
 from services.orders import invariants as orders_books
-from services.orders.providers import fake_ledger
+from services.orders.providers import fake_captures, fake_ledger
 from services.returns import invariants as returns_books
 from tests.crash.kinds import KINDS, Kind
 
@@ -63,6 +63,10 @@ class Books:
     returned: list[Row]
     refunds: list[Row]
     provider: list[dict[str, str | int]]
+    fulfillments: list[Row] = field(default_factory=list)
+    canceled: list[Row] = field(default_factory=list)
+    captures: list[Row] = field(default_factory=list)
+    captured: list[dict[str, str | int]] = field(default_factory=list)
 
 
 async def read_books(databases: dict[str, Database], provider: Path) -> Books:
@@ -75,7 +79,21 @@ async def read_books(databases: dict[str, Database], provider: Path) -> Books:
         returned = await returns_books.returned_units(tx)
     async with databases["orders"].reading() as tx:
         refunds = await orders_books.refunds(tx)
-    return Books(claims, claimed, returns, returned, refunds, fake_ledger(provider))
+        fulfillments = await orders_books.fulfillments(tx)
+        canceled = await orders_books.canceled_orders(tx)
+        captures = await orders_books.provider_captures(tx)
+    return Books(
+        claims,
+        claimed,
+        returns,
+        returned,
+        refunds,
+        fake_ledger(provider),
+        fulfillments,
+        canceled,
+        captures,
+        fake_captures(provider),
+    )
 
 
 @dataclass
@@ -125,6 +143,7 @@ def audit(history: Iterable[dict[str, Any]], books: Books) -> list[str]:
             continue
         wrong += _claim_is_right(told, line.kind, claims)
         wrong += _return_is_right(told, line.kind, returns)
+    wrong += _goods_are_right(lines, books) + _orders_are_right(lines, books)
     wrong += [f"unexpected: nobody asked for a claim on {line_id}" for line_id in claims_of]
     wrong += [f"unexpected: nobody asked for a return on {line_id}" for line_id in returns_of]
     return wrong + _money_is_right(lines, books)
@@ -188,6 +207,47 @@ def _return_is_right(told: str, kind: Kind, returns: list[Row]) -> list[str]:
     if state != kind.returned:
         return [f"lost: {told}: its return is {state}, not {kind.returned}"]
     return []
+
+
+def _goods_are_right(lines: dict[str, _Line], books: Books) -> list[str]:
+    """Each line was packed as often as somebody wanted, and what was packed is in its state."""
+    packed: dict[str, list[str]] = defaultdict(list)
+    for row in books.fulfillments:
+        state = "shipped" if row["shipped_at"] else row["state"]
+        for item in row["items"]:
+            packed[item["item_id"]].append(state)
+    wrong = [
+        f"unexpected: nobody asked for a fulfillment of {line_id}"
+        for line_id in packed
+        if line_id not in lines
+    ]
+    for line_id, line in lines.items():
+        found, told = packed.get(line_id, []), f"{line.kind.name} on {line_id}"
+        wanted = [] if line.kind.packed is None else [line.kind.packed]
+        if len(found) > len(wanted):
+            wrong.append(f"doubled: {told} was packed {len(found)} times")
+        elif line.complete and found != wanted:
+            wrong.append(f"lost: {told}: its fulfillments are {found}, not {wanted}")
+    return wrong
+
+
+def _orders_are_right(lines: dict[str, _Line], books: Books) -> list[str]:
+    """Orders were canceled, and their money was taken, where somebody wanted it, and once."""
+    done = {row["order_id"]: "canceled" for row in books.canceled}
+    keys = {row["provider_key"]: row["payment_id"] for row in books.captures}
+    taken = Counter(keys.get(str(row["key"]), "nobody's") for row in books.captured)
+    wrong = [f"doubled: {id_} was captured {n} times" for id_, n in taken.items() if n > 1]
+    orders = {payment.replace("pay_", "order_", 1) for payment in taken}
+    done |= dict.fromkeys(orders, "captured")
+    wanted = {line.order_id: line for line in lines.values() if line.kind.alone}
+    for order_id, what in done.items():
+        line = wanted.get(order_id)
+        if line is None or line.kind.order != what:
+            wrong.append(f"unexpected: {order_id} was {what}")
+    for order_id, line in wanted.items():
+        if line.complete and done.get(order_id) != line.kind.order:
+            wrong.append(f"lost: {order_id} was not {line.kind.order}")
+    return wrong
 
 
 def _money_is_right(lines: dict[str, _Line], books: Books) -> list[str]:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-UNITS = 3
+# Sent of a line, and bought: the rest can be packed.
+UNITS, BOUGHT = 3, 5
 NET, GROSS = 1000, 1200
 # The fake provider loses its first answer for amounts that end in 08, and declines those in 02.
 LOST_ANSWER, DECLINED = 108, 102
 PLENTY, MORE, NONE_LEFT = "variant_crash", "variant_crash_more", "variant_crash_none"
 RETURN_OPTION = "so_crash_return"
-# A location where nothing is stocked.
-EMPTY_PLACE = "sloc_crash_empty"
+# A location where nothing is stocked, and the one where everything is.
+EMPTY_PLACE, PLACE = "sloc_crash_empty", "sloc_crash"
+# What the shop had packed before it came here.
+OLD_FULFILLMENT = "ful_crash"
 
 
 @dataclass(frozen=True)
 class Kind:
     """``acts`` one after the other; a failpoint is armed for the last. The last one's answer is
-    ``status``. At rest the line has a claim in state ``claim``, a return in state ``returned``, and
-    its order got ``refund`` cents more back.
+    ``status``. At rest the line has a claim in state ``claim``, a return in state ``returned``, a
+    fulfillment ``packed``, and its order got ``refund`` cents more back. ``alone``: it is about a
+    whole order, unpaid and unpacked, that nobody else asks about; then ``order`` becomes of it.
     """
 
     name: str
@@ -30,6 +34,9 @@ class Kind:
     payment: str = "na"
     returned: str | None = None
     refund: int = 0
+    packed: str | None = None
+    alone: bool = False
+    order: str | None = None
     weight: int = 0
 
 
@@ -109,6 +116,11 @@ KINDS = {
             weight=1,
         ),
         Kind("cancel return", ("return", "cancel return"), returned="canceled", weight=1),
+        Kind("fulfillment", ("fulfill",), packed="live", weight=2),
+        Kind("fulfillment, sent", ("fulfill", "ship"), packed="shipped", weight=1),
+        Kind("fulfillment, unpacked", ("fulfill", "unpack"), packed="canceled", weight=1),
+        Kind("order canceled", ("cancel order",), alone=True, order="canceled"),
+        Kind("order captured", ("capture",), provider="fake", alone=True, order="captured"),
         Kind("refund by hand", ("refund",), provider="fake", refund=LOST_ANSWER, weight=1),
         Kind(
             "refused: declined",
@@ -127,14 +139,16 @@ KINDS = {
             status=404,
             returned="requested",
         ),
+        Kind("refused: no goods", ("fulfill elsewhere",), status=400, packed="refused"),
     )
 }
 
 
 def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tuple[str, Any]:
-    """Path and body of an act; ``known`` has claim_id and return_id once there are any."""
+    """Path and body of an act; ``known`` has claim_id, return_id, fulfillment_id once there are
+    any."""
     order = f"/admin/orders/{order_id}"
-    units = {"item_id": line_id, "quantity": UNITS + 1 if act.endswith("too many") else 1}
+    units = {"item_id": line_id, "quantity": BOUGHT + 1 if act.endswith("too many") else 1}
     if act.startswith("claim"):
         return f"{order}/claims", _claim(act.split()[1:], units)
     if act.startswith("return"):
@@ -144,6 +158,16 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
         if act.endswith("elsewhere"):
             body["location_id"] = EMPTY_PLACE
         return f"/admin/returns/{known['return_id']}/receive", body
+    if act.startswith("fulfill"):
+        place = EMPTY_PLACE if act.endswith("elsewhere") else PLACE
+        return f"{order}/fulfillment", {"items": [units], "location_id": place}
+    if act == "ship":
+        body = {"fulfillment_id": known["fulfillment_id"], "tracking_numbers": [f"T-{line_id}"]}
+        return f"{order}/shipment", body
+    if act == "unpack":
+        return f"{order}/fulfillments/{known['fulfillment_id']}/cancel", {}
+    if act in ("cancel order", "capture"):
+        return f"{order}/{act.split()[0]}", {}
     if act == "cancel claim":
         return f"{order}/claims/{known['claim_id']}/cancel", {}
     if act == "cancel return":
@@ -168,7 +192,8 @@ def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
 
 
 def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
-    """The ids that the next act needs, out of an answer: {claim_id?, return_id?}."""
+    """The ids that the next act needs, out of an answer: {claim_id?, return_id?,
+    fulfillment_id?}."""
     found = {}
     order = answer.get("order") or {}
     for claim in order.get("claims", ()):
@@ -179,4 +204,8 @@ def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
     for each in order.get("returns", ()):
         if any(item["item_id"] == line_id for item in each["items"]):
             found["return_id"] = each["id"]
+    for each in order.get("fulfillments", ()):
+        mine = any(item["item_id"] == line_id for item in each["items"])
+        if mine and not each["id"].startswith(OLD_FULFILLMENT):
+            found["fulfillment_id"] = each["id"]
     return found

@@ -27,8 +27,12 @@ VARIANTS = ("once", "twice", "duplicate", "late")
 ORDERS = 90
 SCENARIOS_OF_A_SHOP = 100
 # A repeat does not pass these again: what they follow is committed.
-PASSED_ONCE = ("gateway.answer.k4", "refund.p3", "park.k4", "retry.k4")
-_OWNERS = {"claim": "claims", "cancel claim": "claims", "refund": "orders"}
+PASSED_ONCE = ("gateway.answer.k4", "refund.p3", "capture.p3", "park.k4", "retry.k4")
+_OWNERS = {
+    "claim": "claims",
+    "cancel claim": "claims",
+    **dict.fromkeys(("refund", "fulfill", "ship", "unpack", "cancel order", "capture"), "orders"),
+}
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,9 @@ def owner(kind: str) -> str:
 
 
 def _has_timer(kind: str) -> bool:
-    return owner(kind) in ("claims", "returns")
+    """Whether its last act begins a saga."""
+    act = KINDS[kind].acts[-1]
+    return owner(kind) != "orders" or act.split()[0] in ("fulfill", "unpack", "cancel")
 
 
 def _passes(point: Point, kind: str, passed: Passes) -> bool:
@@ -193,6 +199,8 @@ def _passes(point: Point, kind: str, passed: Passes) -> bool:
     if point.family == "refunds":
         act = KINDS[kind].acts[-1]
         return KINDS[kind].provider == "fake" and ("refund" in act or act == "receive")
+    if point.family == "captures":
+        return KINDS[kind].acts[-1] == "capture"
     # What is answered before it is done is not stored.
     return point.family == "answer" and KINDS[kind].status != 202
 

@@ -16,11 +16,13 @@ from pathlib import Path
 from chassis.sagas import SagaTable
 from deploy.assembly import SERVICES, SUBSCRIPTIONS
 from services.claims.saga import SAGAS as CLAIM_SAGAS
+from services.orders.saga import SAGAS as ORDER_SAGAS
 from services.returns.saga import SAGAS as RETURN_SAGAS
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("shared/chassis", "services", "gateway", "deploy")
 SAGAS: dict[str, tuple[SagaTable, ...]] = {
+    "orders": tuple(ORDER_SAGAS.values()),
     "claims": tuple(CLAIM_SAGAS.values()),
     "returns": tuple(RETURN_SAGAS.values()),
 }
@@ -30,6 +32,7 @@ LOOPS = {
     "timers": ("timers.k1", "timers.k3", "timers.k4"),
     "parked": ("park.k3", "park.k4", "retry.k1", "retry.k2", "retry.k3", "retry.k4"),
     "refunds": ("refund.p1", "refund.p2", "refund.p3"),
+    "captures": ("capture.p1", "capture.p2", "capture.p3"),
     "audit": ("audit.k3", "audit.k4"),
 }
 ACCEPT = ("accept.k1", "accept.k3", "accept.k4")
@@ -38,7 +41,8 @@ ANSWER = ("answer.k3", "answer.k4")
 
 @dataclass(frozen=True)
 class Point:
-    """A failpoint; ``family``: message, relay, timers, parked, refunds, audit, accept or answer.
+    """A failpoint; ``family``: message, relay, timers, parked, refunds, captures, audit, accept or
+    answer.
 
     ``message`` is the key of the message whose handling passes it, else empty.
     """

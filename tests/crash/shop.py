@@ -197,7 +197,7 @@ class Shop(Clients):
                 "UPDATE sagas SET next_at = :now WHERE next_at IS NOT NULL",
                 now=clock.now() - timedelta(seconds=1),
             )
-            for name in ("claims", "returns")
+            for name in _SAGA_OWNERS
         }
 
     async def parked_comes_due(self, service: str) -> int:
@@ -296,7 +296,7 @@ class Shop(Clients):
         """
         return [
             f"lost: {row['kind']} {row['id']} asked again at {entry['at']}"
-            for name in ("claims", "returns")
+            for name in _SAGA_OWNERS
             for row in await self.rows(
                 name,
                 "SELECT id, kind, history FROM sagas WHERE updated_at > :since",
@@ -332,7 +332,7 @@ class Shop(Clients):
         )
 
 
-_SAGA_OWNERS = ("claims", "returns")
+_SAGA_OWNERS = ("orders", "claims", "returns")
 
 
 def _size(pid: int) -> dict[str, int]:

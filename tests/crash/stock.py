@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from chassis import clock
-from tests.crash.kinds import EMPTY_PLACE, GROSS, MORE, NET, NONE_LEFT, PLENTY, RETURN_OPTION, UNITS
+from tests.crash.kinds import (
+    BOUGHT,
+    EMPTY_PLACE,
+    GROSS,
+    MORE,
+    NET,
+    NONE_LEFT,
+    OLD_FULFILLMENT,
+    PLACE,
+    PLENTY,
+    RETURN_OPTION,
+    UNITS,
+)
 
 LINES = 4
 _VAT = {"rate": 20, "code": "VAT20", "name": "VAT 20 %"}
@@ -39,18 +51,16 @@ def reference_data() -> dict[str, Any]:
             }
         ],
         "stock_locations": [
-            {"id": "sloc_crash", "name": "Warehouse"},
+            {"id": PLACE, "name": "Warehouse"},
             {"id": EMPTY_PLACE, "name": "Empty"},
         ],
-        "sales_channels": [
-            {"id": "sc_crash", "name": "Shop", "stock_location_ids": ["sloc_crash"]}
-        ],
+        "sales_channels": [{"id": "sc_crash", "name": "Shop", "stock_location_ids": [PLACE]}],
         "shipping_options": [{**option, "id": RETURN_OPTION, "name": "Return", "is_return": True}],
         "variants": [_variant(name) for name in (PLENTY, MORE, NONE_LEFT)],
         "inventory_levels": [
             {
                 "variant_id": variant,
-                "location_id": "sloc_crash",
+                "location_id": PLACE,
                 "stocked_quantity": stocked,
             }
             for variant, stocked in ((PLENTY, 1_000_000), (MORE, 1_000_000), (NONE_LEFT, 0))
@@ -75,7 +85,7 @@ def order(number: int) -> dict[str, Any]:
             "variant_id": PLENTY,
             "title": "Thing",
             "unit_price": NET,
-            "quantity": UNITS,
+            "quantity": BOUGHT,
             "fulfilled_quantity": UNITS,
             "shipped_quantity": UNITS,
             "returned_quantity": 0,
@@ -99,7 +109,7 @@ def order(number: int) -> dict[str, Any]:
         "sales_channel_id": "sc_crash",
         "created_at": _DELIVERED_AT,
         "items": items,
-        "shipping_methods": [],
+        "shipping_methods": [{"id": f"sm_crash_{number}", "price": 0}],
         "payments": [
             {
                 "id": f"pay_crash_{number}",
@@ -110,11 +120,35 @@ def order(number: int) -> dict[str, Any]:
         ],
         "fulfillments": [
             {
-                "id": f"ful_crash_{number}",
+                "id": f"{OLD_FULFILLMENT}_{number}",
                 "items": [{"item_id": item["id"], "quantity": UNITS} for item in items],
-                "location_id": "sloc_crash",
+                "location_id": PLACE,
                 "shipped_at": _DELIVERED_AT,
             }
         ],
         "discounts": [],
+    }
+
+
+def lone_order(number: int) -> dict[str, Any]:
+    """One line that nobody has paid or packed; its payment waits at the fake provider."""
+    known = order(number)
+    item = known["items"][0] | {
+        "id": f"item_lone_{number}",
+        "quantity": UNITS,
+        "fulfilled_quantity": 0,
+        "shipped_quantity": 0,
+        "delivered_at": None,
+    }
+    payment = {"id": f"pay_lone_{number}", "amount": GROSS * UNITS, "provider_id": "fake"}
+    return known | {
+        "id": f"order_lone_{number}",
+        "display_id": None,
+        "status": "pending",
+        "payment_status": "awaiting",
+        "fulfillment_status": "not_fulfilled",
+        "items": [item],
+        "shipping_methods": [{"id": f"sm_lone_{number}", "price": 0}],
+        "payments": [payment],
+        "fulfillments": [],
     }

@@ -115,3 +115,29 @@ def test_a_history_is_read_as_it_was_written_also_when_its_writer_died(tmp_path:
     assert [(e["process"], e["type"], e["f"]) for e in events(history.file)] == [
         (1, "invoke", "claim refund")
     ]
+
+
+PACKED = {"id": "ful_1", "state": "live", "shipped_at": None, "items": [{"item_id": "item_1"}]}
+
+
+def test_goods_that_were_packed_are_looked_for() -> None:
+    asked = [event(type_, "fulfill", "fulfillment") for type_ in ("invoke", "ok")]
+    well = replace(NOTHING, fulfillments=[PACKED])
+    assert audit(asked, well) == []
+    assert any("lost: fulfillment on item_1" in text for text in audit(asked, NOTHING))
+    twice = replace(NOTHING, fulfillments=[PACKED, PACKED | {"id": "ful_2"}])
+    assert "doubled: fulfillment on item_1 was packed 2 times" in audit(asked, twice)
+    assert any("nobody asked for a fulfillment" in text for text in audit([], well))
+
+
+def test_orders_that_were_captured_and_canceled_are_looked_for() -> None:
+    asked = [event(type_, "capture", "order captured") for type_ in ("invoke", "ok")]
+    capture = {"provider_key": "cp_1", "payment_id": "pay_1"}
+    well = replace(NOTHING, captures=[capture], captured=[{"key": "cp_1"}])
+    assert audit(asked, well) == []
+    assert "lost: order_1 was not captured" in audit(asked, NOTHING)
+    again = [capture, capture | {"provider_key": "cp_1_2"}]
+    twice = replace(NOTHING, captures=again, captured=[{"key": "cp_1"}, {"key": "cp_1_2"}])
+    assert "doubled: pay_1 was captured 2 times" in audit(asked, twice)
+    other = replace(NOTHING, canceled=[{"order_id": "order_1"}])
+    assert "unexpected: order_1 was canceled" in audit(asked, other)

@@ -14,6 +14,7 @@ from chassis import audit
 from chassis.db import connect
 from chassis.testing import DatabaseUrl, eventually
 from deploy.assembly import PROCESSES
+from deploy.demo.shop import variant_id
 from deploy.demo_seed import seed
 from deploy.embedded import Embedded, running
 from deploy.gateway_client import Gateway, GatewayRefused
@@ -146,6 +147,51 @@ async def _nothing_held(system: Running, claim_id: str) -> bool:
     held = await system.value("orders", f"SELECT state FROM remedies WHERE id = '{claim_id}'")
     sql = f"SELECT COUNT(*) FROM reservations WHERE remedy_id = '{claim_id}' AND state = 'held'"
     return held == "released" and await system.value("inventory", sql) == 0
+
+
+async def test_goods_of_a_dead_fulfillment_are_put_back_by_a_repair(
+    seeded: GatewaySettings,
+) -> None:
+    async with at_work(seeded) as system:
+        order = {
+            "id": "order_packed",
+            "email": "packed@reclamo.example",
+            "region_id": await system.value("orders", "SELECT MIN(id) FROM regions"),
+            "currency_code": "eur",
+            "items": [
+                {
+                    "id": "item_packed",
+                    "variant_id": variant_id("mug"),
+                    "title": "Mug",
+                    "unit_price": 100,
+                    "quantity": 1,
+                }
+            ],
+            "shipping_methods": [{"price": 0}],
+        }
+        await system.gateway.post("/admin/import", {"orders": [order]})
+        body = {
+            "items": [{"item_id": "item_packed", "quantity": 1}],
+            "location_id": "sloc_demo",
+        }
+        path = "/admin/orders/order_packed/fulfillment"
+        packed = (await system.gateway.post(path, body))["order"]["fulfillments"][0]["id"]
+        assert await system.look() == []
+        await system.tables(
+            "orders",
+            "UPDATE fulfillments SET state = 'canceled', canceled_at = created_at WHERE id = :id",
+            id=packed,
+        )
+        (finding,) = [row for row in await system.look() if row["about"] == packed]
+        assert (finding["invariant"], finding["proposal"]["repair"]) == ("I17", repairs.RELEASE)
+        await system.gateway.post(f"/admin/findings/{finding['id']}/repair", {})
+        put_back = f"SELECT COUNT(*) FROM movements WHERE cause_id = '{packed}'"
+
+        async def back() -> bool:
+            return bool(await system.value("inventory", put_back) == 2)
+
+        await eventually(back)
+        assert await system.look() == []
 
 
 async def test_a_lost_message_is_sent_again_and_handled(seeded: GatewaySettings) -> None:

@@ -64,7 +64,28 @@ def _healthy() -> Picture:
             "claim_3": _stock(state="released", released_units=1),
         },
         stock_receipts={"rcpt_2": {"state": "booked", "moved_units": 1}},
+        fulfillments={
+            "ful_1": _packed("live"),
+            "ful_2": _packed("canceled"),
+            "ful_3": _packed("live", uses_stock=False),
+            "ful_4": _packed("refused"),
+        },
+        stock_uses={
+            "ful_1": _used("consumed"),
+            "ful_2": _used("restored"),
+            "ful_4": _used("restored"),
+        },
+        canceled_orders={"order_2"},
+        released_orders={"order_2"},
     )
+
+
+def _packed(state: str, **facts: Any) -> dict[str, Any]:
+    return {"order_id": "order_1", "state": state, "uses_stock": True, **facts}
+
+
+def _used(state: str, **facts: Any) -> dict[str, Any]:
+    return {"order_id": "order_1", "state": state, **facts}
 
 
 def _claim(claim_id: str, **facts: Any) -> dict[str, Any]:
@@ -219,6 +240,38 @@ SINS: dict[str, tuple[Sin, str, str, str]] = {
         lambda p: p.claims["claim_1"].update(status="canceled"),
         *("I13", "claim_1", "the claim is canceled, its return ret_1 is requested"),
     ),
+    "a live fulfillment without its goods": (
+        lambda p: p.stock_uses.pop("ful_1"),
+        *("I17", "ful_1", "its goods were not taken out of stock"),
+    ),
+    "a live fulfillment whose goods were put back": (
+        lambda p: p.stock_uses["ful_1"].update(state="restored"),
+        *("I17", "ful_1", "its goods were not taken out of stock"),
+    ),
+    "a canceled fulfillment that still has its goods": (
+        lambda p: p.stock_uses["ful_2"].update(state="consumed"),
+        *("I17", "ful_2", "the fulfillment is canceled, but its goods are not back"),
+    ),
+    "a refused fulfillment that has goods": (
+        lambda p: p.stock_uses["ful_4"].update(state="consumed"),
+        *("I17", "ful_4", "the fulfillment is refused, but its goods are not back"),
+    ),
+    "goods taken for nobody's fulfillment": (
+        lambda p: p.stock_uses.update(ful_9=_used("consumed")),
+        *("I17", "ful_9", "a fulfillment that nobody knows"),
+    ),
+    "goods taken for another order": (
+        lambda p: p.stock_uses["ful_1"].update(order_id="order_9"),
+        *("I8", "ful_1", "packed for order_1, but taken for order_9"),
+    ),
+    "a canceled order with its reservations": (
+        lambda p: p.released_orders.clear(),
+        *("I4", "order_2", "its reservations were not released"),
+    ),
+    "an order released that is not canceled": (
+        lambda p: p.canceled_orders.clear(),
+        *("I4", "order_2", "orders has not canceled it"),
+    ),
     "a return of nobody's claim": (
         lambda p: p.returns.update(ret_9=_return("ret_9", claim_id="claim_9")),
         *("I8", "ret_9", "a claim that nobody knows"),
@@ -242,6 +295,15 @@ def test_each_disagreement_of_two_services_is_found_and_named(sin: str) -> None:
 def test_stock_that_a_person_released_is_no_finding() -> None:
     picture = _healthy()
     picture.reservations["claim_2"].update(held_units=0, released_units=2, manual_units=2)
+    assert compare(picture) == []
+
+
+@pytest.mark.parametrize("state", ["pending", "canceling"])
+@pytest.mark.parametrize("taken", ["consumed", "restored"])
+def test_a_fulfillment_under_way_may_be_ahead_of_its_goods(state: str, taken: str) -> None:
+    picture = _healthy()
+    picture.fulfillments["ful_1"]["state"] = state
+    picture.stock_uses["ful_1"]["state"] = taken
     assert compare(picture) == []
 
 

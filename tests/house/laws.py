@@ -22,14 +22,18 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # Beside the role files: nouns that outgrew one file. Pure ones keep the law of domain.py, parts of
 # operations lie between operations and store; the worker is a third door (time opens it), and
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
-PURE_NOUNS = {"orders": ("refunds.py", "remedies.py"), "inventory": ("reservations.py",)}
+PURE_NOUNS = {
+    "orders": ("refunds.py", "remedies.py", "fulfillments.py"),
+    "inventory": ("picking.py", "reservations.py"),
+}
 NOUNS = {
     "orders": (
         *PURE_NOUNS["orders"],
         *("holding.py", "importing.py", "paying.py", "receiving.py"),
+        *("capturing.py", "changing.py", "fulfilling.py"),
         *("providers.py", "worker.py"),
     ),
-    "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "promising.py"),
+    "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
 }
 
 PURE = (

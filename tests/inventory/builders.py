@@ -11,9 +11,16 @@ from pydantic import BaseModel
 from chassis import clock, db
 from chassis.inbox import Inbox
 from chassis.messaging import Delivery, Envelope
-from chassis.values import uuid7
-from contracts.inventory import PlaceReservation, ReceiveReceiptStock, ReleaseReservation
-from services.inventory import invariants, operations, schemas
+from chassis.values import new_id, uuid7
+from contracts.inventory import (
+    ConsumeFulfillmentStock,
+    PlaceReservation,
+    ReceiveReceiptStock,
+    ReleaseOrderReservation,
+    ReleaseReservation,
+    RestoreFulfillmentStock,
+)
+from services.inventory import invariants, operations, schemas, store
 from services.inventory.consumers import SUBSCRIPTIONS
 
 QUEUE = SUBSCRIPTIONS[0]
@@ -133,6 +140,18 @@ class Warehouse:
             for row in rows
         }
 
+    async def reserve(self, line: str, variant: str, location: str, units: int) -> None:
+        """Units promised to a line of an order."""
+        row = {
+            "id": new_id("resitem"),
+            "line_id": line,
+            "item_id": f"iitem_{variant}",
+            "location_id": location,
+            "quantity": units,
+        }
+        async with self.database.transaction() as tx:
+            await store.add_reservations(tx, [row], now=clock.now())
+
     async def held(self) -> list[tuple[str, str, int]]:
         """(line, location, units) of what is held."""
         async with self.database.reading() as tx:
@@ -187,3 +206,36 @@ def receive(
             ],
         }
     )
+
+
+def consume(
+    *lines: tuple[str | None, int], fulfillment: str = "ful_1", location: str = "sloc_a"
+) -> ConsumeFulfillmentStock:
+    """(variant, units) lines leave; line ids count from ``line_1``."""
+    return ConsumeFulfillmentStock.model_validate(
+        {
+            "fulfillment_id": fulfillment,
+            "order_id": "order_1",
+            "location_id": location,
+            "lines": [
+                {
+                    "line_no": n,
+                    "line_id": f"line_{n}",
+                    "variant_id": variant,
+                    "title": f"A {variant}",
+                    "quantity": units,
+                }
+                for n, (variant, units) in enumerate(lines, start=1)
+            ],
+        }
+    )
+
+
+def restore(fulfillment: str = "ful_1") -> RestoreFulfillmentStock:
+    """They come back."""
+    return RestoreFulfillmentStock(fulfillment_id=fulfillment, order_id="order_1")
+
+
+def release_order(*lines: str) -> ReleaseOrderReservation:
+    """The order of these lines is canceled."""
+    return ReleaseOrderReservation(order_id="order_1", line_ids=list(lines))

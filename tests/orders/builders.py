@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from chassis.db import Database, Row
 from chassis.inbox import Inbox
 from chassis.messaging import Delivery, Envelope
 from chassis.values import uuid7
-from contracts.base import Command, LineQuantity, ReturnShipping
+from contracts.base import Command, Event, LineQuantity, ReturnShipping
 from contracts.orders import (
     ExecuteClaimRefund,
     PlaceClaimHold,
@@ -22,6 +23,7 @@ from contracts.orders import (
     SettleReturnReceipt,
 )
 from services.orders import consumers, operations
+from services.orders.operations import Caller
 
 LONG_AGO = datetime(2026, 1, 5, 12, tzinfo=UTC)
 CAPTURED = "2026-01-05T12:00:00Z"
@@ -128,10 +130,34 @@ class Desk:
         assert stuck == []
         return await self.heard()
 
+    async def answer(self, reply: Event, *, to: Row) -> list[Row]:
+        """Deliver inventory's reply to a command that was heard; what was said since."""
+        envelope = Envelope(
+            id=uuid7(),
+            source="/reclamo/inventory",
+            type=f"reclamo.{reply.key}",
+            subject="fulfillment/test",
+            time=clock.now().isoformat(),
+            data=reply.model_dump(mode="json"),
+            correlation_id="test",
+            causation_id=to["id"],
+            saga_id=to["saga"],
+        )
+        inbox = Inbox("orders", self.database, consumers.SUBSCRIPTIONS[1])
+        await inbox.deliver(Delivery(queue="orders.saga.v1", body=envelope.to_bytes()))
+        assert await self.rows("SELECT type, error FROM inbox WHERE state <> 'done'") == []
+        return await self.heard()
+
+    async def do(self, work: Callable[..., Awaitable[Any]], **given: Any) -> Any:
+        """Call an operation as its door does, by nobody in particular unless told."""
+        given = {"caller": Caller("usr_1"), "now": clock.now(), **given}
+        async with self.database.transaction() as tx:
+            return await work(tx, **given)
+
     async def heard(self) -> list[Row]:
         """What the service said since the last look."""
         rows = await self.rows(
-            "SELECT seq, routing_key, aggregateversion, payload FROM outbox"
+            "SELECT seq, id, routing_key, aggregateversion, payload FROM outbox"
             " WHERE seq > :seen ORDER BY seq",
             seen=self.seen,
         )
@@ -140,6 +166,7 @@ class Desk:
             event = json.loads(row["payload"])
             said.append(
                 {
+                    "id": row["id"],
                     "key": row["routing_key"],
                     "version": row["aggregateversion"],
                     "causation": event.get("causationid"),
@@ -167,7 +194,7 @@ class Desk:
         """All business rows, to see whether something changed them."""
         tables = (
             "orders order_lines payments remedies remedy_lines receipts refunds transfers"
-            " refund_attempts"
+            " refund_attempts fulfillments captures sagas"
         )
         return {
             name: await self.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables.split()
