@@ -6,6 +6,8 @@ PUBLIC = frozenset({"anyone"})
 _ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
 _DESK = frozenset({"admin", "agent", "finance"})
 _STOCK = frozenset({"admin", "warehouse"})
+_AGENTS = frozenset({"admin", "agent"})
+_PACKERS = frozenset({"admin", "agent", "warehouse"})
 _PROMISES = frozenset({"admin", "agent", "warehouse"})
 _ADMIN = frozenset({"admin"})
 _OPERATORS = frozenset({"admin", "ops"})
@@ -36,7 +38,19 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/orders"): _ADMIN,
     ("GET", "/admin/orders/{order_id}"): _ALL,
     ("GET", "/admin/orders/{order_id}/ledger"): frozenset({"admin", "finance", "ops"}),
+    ("POST", "/admin/orders/{order_id}"): _AGENTS,
+    ("POST", "/admin/orders/{order_id}/complete"): _AGENTS,
+    ("POST", "/admin/orders/{order_id}/archive"): _AGENTS,
+    ("POST", "/admin/orders/{order_id}/cancel"): _AGENTS,
+    ("POST", "/admin/orders/{order_id}/shipping-methods"): _AGENTS,
+    ("POST", "/admin/orders/{order_id}/capture"): _DESK,
     ("POST", "/admin/orders/{order_id}/refund"): _DESK,
+    ("POST", "/admin/orders/{order_id}/fulfillment"): _PACKERS,
+    ("POST", "/admin/orders/{order_id}/fulfillments/{fulfillment_id}/cancel"): _PACKERS,
+    ("POST", "/admin/orders/{order_id}/shipment"): _PACKERS,
+    ("GET", "/admin/payments/{payment_id}"): _ALL,
+    ("POST", "/admin/payments/{payment_id}/capture"): _DESK,
+    ("POST", "/admin/payments/{payment_id}/refund"): _DESK,
     ("POST", "/admin/orders/{order_id}/claims"): _DESK,
     ("POST", "/admin/orders/{order_id}/claims/preview"): _DESK,
     ("GET", "/admin/orders/{order_id}/claimable"): _ALL,
@@ -103,6 +117,8 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/sagas/{saga_id}/compensate"): _OPERATORS,
     # storefront: what is not public is the customer's own
     ("POST", "/store/returns"): PUBLIC,
+    ("GET", "/store/orders"): PUBLIC,
+    ("GET", "/store/orders/cart/{cart_id}"): PUBLIC,
     ("GET", "/store/orders/{order_id}"): PUBLIC,
     ("GET", "/store/return-reasons"): PUBLIC,
     ("GET", "/store/return-reasons/{reason_id}"): PUBLIC,

@@ -81,7 +81,7 @@ async def once(
     """Do the work, or give the answer that its key already has.
 
     ``work`` gives the body of the 200, or a Response that is passed on unstored (202). A refusal
-    after acceptance is stored too; validation errors and passing trouble never are.
+    after acceptance is stored too; validation errors, passing trouble and 5xx never are.
     """
     headers = tried.headers if tried.given or always_show else {}
     try:
@@ -96,7 +96,7 @@ async def once(
         return await _keep(database, who, tried, json_response(result), headers)
     except Refusal as error:
         response = errors.refusal_response(error)
-        if error.facts.get("settled") and error.kind != "conflict":
+        if error.facts.get("settled") and error.kind not in ("conflict", "failed"):
             return await _keep(database, who, tried, response, headers)
         response.headers.update(headers)
         return response

@@ -25,9 +25,11 @@ from gateway import drift, errors, openapi, pages, store, storefront, wire
 from gateway.admin import (
     claims,
     documents,
+    fulfillments,
     inventory,
     operating,
     orders,
+    payments,
     people,
     reservations,
     returns,
@@ -120,9 +122,11 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    stock = (inventory, reservations)
-    desk = (orders, claims, returns, *stock, people, documents, operating, trust)
-    for part in (*desk, storefront):
+    surfaces = (
+        *(orders, fulfillments, payments, claims, returns, inventory, reservations),
+        *(people, documents, operating, trust, storefront),
+    )
+    for part in surfaces:
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)

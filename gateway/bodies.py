@@ -183,6 +183,65 @@ REFUND_ORDER = Shape(
     }
 )
 
+REFUND_PAYMENT = Shape(
+    {
+        "amount": Integer(required=True, least=0),
+        "reason": OneOf(REFUND_REASONS, required=True),
+        "note": Text(),
+    }
+)
+
+CREATE_FULFILLMENT = Shape(
+    {
+        "items": ListOf(
+            Shape({"item_id": _ID_NEEDED, "quantity": _UNITS}),
+            required=True,
+            say_empty=False,
+            most=LINES_MAX,
+        ),
+        "location_id": _ID,
+        "no_notification": Boolean(),
+        "metadata": Object(),
+    }
+)
+
+CREATE_SHIPMENT = Shape(
+    {
+        "fulfillment_id": _ID_NEEDED,
+        "tracking_numbers": ListOf(_ID, most=LINES_MAX),
+        "no_notification": Boolean(),
+    }
+)
+
+ADD_SHIPPING_METHOD = Shape(
+    {"price": Integer(required=True, least=0), "option_id": _ID_NEEDED, "data": Object()}
+)
+
+UPDATE_ORDER = Shape(
+    {
+        "email": Email(),
+        "billing_address": Nested(ADDRESS),
+        "shipping_address": Nested(ADDRESS),
+        "items": ListOf(Object(), most=LINES_MAX),
+        "region": _ID,
+        "discounts": ListOf(Object(), most=LINES_MAX),
+        "customer_id": _ID,
+        "payment_method": Nested(Shape({"provider_id": _ID, "data": Object()})),
+        "shipping_method": ListOf(
+            Shape(
+                {
+                    **dict.fromkeys(("id", "profile_id"), _ID),
+                    "price": Integer(least=0),
+                    "data": Object(),
+                    "items": ListOf(Object(), most=LINES_MAX),
+                }
+            ),
+            most=LINES_MAX,
+        ),
+        "no_notification": Boolean(),
+    }
+)
+
 LOGIN = Shape({"email": Email(required=True), "password": Text(required=True, most=1024)})
 
 # Ours: Medusa's users have no role of this kind, and no API tokens of this kind.

@@ -38,6 +38,7 @@ _KINDS: dict[str, tuple[int, str, str | None]] = {
     "conflict": (409, "conflict", "invalid_state_error"),
     "key_reused": (422, "invalid_request_error", "invalid_request_error"),
     "duplicate": (422, "duplicate_error", "invalid_request_error"),
+    "failed": (500, "unexpected_state", None),
 }
 
 

@@ -1,4 +1,4 @@
-"""Orders: list, retrieve, refund, and the claims and returns that are opened on them."""
+"""Orders: list, retrieve, change, refund, and the claims and returns that are opened on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway import answers, bodies, compose, wire
 from gateway.answers import Try
 from gateway.clients import segment
 from gateway.gate import Gate, Parts, Who
-from gateway.shapes import check
+from gateway.shapes import Shape, check
 
 router = APIRouter()
 
@@ -104,9 +104,72 @@ async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> 
     return json_response({"order": compose.view(whole, wanted=wanted)})
 
 
+@router.post("/admin/orders/{order_id}")
+async def update_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Correct email, addresses, customer, or whether mail is wanted: {order}."""
+    return await _changed(request, parts, who, order_id, "", bodies.UPDATE_ORDER)
+
+
+@router.post("/admin/orders/{order_id}/complete")
+async def complete_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Declare an order completed: {order}."""
+    return await _changed(request, parts, who, order_id, "/complete")
+
+
+@router.post("/admin/orders/{order_id}/archive")
+async def archive_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Put a completed order away: {order}."""
+    return await _changed(request, parts, who, order_id, "/archive")
+
+
+@router.post("/admin/orders/{order_id}/cancel")
+async def cancel_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Cancel an order, and wait until its reservations are released: {order}."""
+    return await _changed(request, parts, who, order_id, "/cancel")
+
+
+@router.post("/admin/orders/{order_id}/capture")
+async def capture_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """Take the money of an order; a provider's no shows as payment_status: {order}."""
+    return await _changed(request, parts, who, order_id, "/capture")
+
+
+@router.post("/admin/orders/{order_id}/shipping-methods")
+async def add_shipping_method(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
+    """One more way to send an order: {order}."""
+    shape = bodies.ADD_SHIPPING_METHOD
+    return await _changed(request, parts, who, order_id, "/shipping-methods", shape)
+
+
+async def _changed(
+    request: Request,
+    parts: Gate,
+    who: Principal,
+    order_id: str,
+    path: str,
+    shape: Shape = bodies.EMPTY,
+) -> Response:
+    """Have orders change an order, and answer it whole."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(shape, body)
+        await parts.orders.send(
+            "POST",
+            f"/orders/{segment(order_id)}{path}",
+            who=who,
+            body=given if shape.fields else None,
+            headers=tried.upstream_headers,
+        )
+        return await whole_after(parts, who, order_id, tried)
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
+
+
 @router.get("/admin/orders/{order_id}/ledger")
 async def get_ledger(order_id: str, parts: Parts, who: Who) -> Response:
-    """The money of an order: {transfers, refunds, attempts, remedies, captured, refunded, ...}."""
+    """The money of an order: {transfers, refunds, attempts, captures, remedies, captured, ...}."""
     ledger = (await parts.orders.get(f"/orders/{segment(order_id)}/ledger", who=who))["ledger"]
     causes = {refund["id"]: refund for refund in ledger["refunds"]}
     for transfer in ledger["transfers"]:
@@ -131,7 +194,7 @@ async def refund_order(request: Request, order_id: str, parts: Parts, who: Who) 
             body=given,
             headers=tried.upstream_headers,
         )
-        return await _whole(parts, who, order_id, tried)
+        return await whole_after(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, work=work)
 
@@ -148,7 +211,7 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
             await parts.claims.send(
                 "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
             )
-        return await _whole(parts, who, order_id, tried)
+        return await whole_after(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
 
@@ -301,7 +364,7 @@ async def cancel_claim(
             body={"order_id": order_id},
             headers=_only_given(tried),
         )
-        return await _whole(parts, who, order_id, tried)
+        return await whole_after(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, work=work)
 
@@ -325,7 +388,7 @@ async def request_return(request: Request, order_id: str, parts: Parts, who: Who
             await parts.returns.send(
                 "POST", "/returns", who=who, body=wanted, headers=tried.upstream_headers
             )
-        return await _whole(parts, who, order_id, tried)
+        return await whole_after(parts, who, order_id, tried)
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
 
@@ -336,7 +399,7 @@ def _only_given(tried: Try) -> dict[str, str]:
     return headers if tried.given else {k: v for k, v in headers.items() if k == "prefer"}
 
 
-async def _whole(parts: Gate, who: Principal, order_id: str, tried: Try) -> Any:
+async def whole_after(parts: Gate, who: Principal, order_id: str, tried: Try) -> Any:
     """The answer of a change: the whole order, or 202 and where to look."""
     if tried.respond_async:
         location = {"Location": f"/admin/orders/{order_id}"}

@@ -171,3 +171,67 @@ async def test_a_customer_cannot_ask_for_what_is_the_shops(
     answer = await ana.get(f"/store/orders/order_ana?{query}")
     assert answer.status_code == 400
     assert answer.json() == {"type": "invalid_data", "message": message}
+
+
+# ---- looking an order up ------------------------------------------------------------------------
+
+
+async def _look_up(door: Door, query: str) -> Any:
+    return await door.get(f"/store/orders?{query}")
+
+
+async def test_who_knows_number_and_email_sees_the_order(shop: Door) -> None:
+    guest = shop.as_()
+    number = (await shop.order())["display_id"]
+    answer = await _look_up(guest, f"display_id={number}&email=Ana%40shop.example")
+    assert answer.status_code == 200, answer.text
+    order = answer.json()["order"]
+    assert order["id"] == "order_ana"
+    assert order["items"][0]["title"] == "Mug"
+    assert "claims" not in order
+
+
+async def test_whatever_does_not_match_is_answered_alike(shop: Door) -> None:
+    guest = shop.as_()
+    number = (await shop.order())["display_id"]
+    for query in (
+        f"display_id={number}&email=ben%40shop.example",
+        "display_id=999999&email=ana%40shop.example",
+        f"display_id={number}&email=ana%40shop.example&shipping_address[postal_code]=1000",
+    ):
+        answer = await _look_up(guest, query)
+        assert (answer.status_code, answer.text) == (404, "Not Found")
+
+
+@pytest.mark.parametrize(
+    ("query", "messages"),
+    [
+        (
+            "",
+            {
+                "display_id must be a number conforming to the specified constraints",
+                "email must be an email",
+            },
+        ),
+        ("display_id=1&email=x", {"email must be an email"}),
+        ("display_id=1&email=a%40b.example&secret=1", {"property secret should not exist"}),
+        (
+            "display_id=1&email=a%40b.example&shipping_address[city]=x",
+            {"property city should not exist"},
+        ),
+    ],
+)
+async def test_a_wrong_look_up_is_told_so(shop: Door, query: str, messages: set[str]) -> None:
+    answer = await _look_up(shop.as_(), query)
+    assert answer.status_code == 400
+    assert set(answer.json()["message"].split(", ")) == messages
+
+
+async def test_no_order_was_ever_a_cart(shop: Door) -> None:
+    ana = await shop.customer("ana")
+    answer = await ana.get("/store/orders/cart/cart_1")
+    assert (answer.status_code, answer.json()) == (
+        404,
+        {"type": "not_found", "message": "Order with cart id: cart_1 was not found"},
+    )
+    assert (await shop.as_().get("/store/orders/cart/cart_1")).status_code == 401
