@@ -5,6 +5,7 @@ from __future__ import annotations
 PUBLIC = frozenset({"anyone"})
 _ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
 _DESK = frozenset({"admin", "agent", "finance"})
+_WRITERS = frozenset({"admin", "agent", "finance", "warehouse"})
 _STOCK = frozenset({"admin", "warehouse"})
 _PROMISES = frozenset({"admin", "agent", "warehouse"})
 _ADMIN = frozenset({"admin"})
@@ -85,6 +86,12 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/reservations/{reservation_id}"): _PROMISES,
     ("DELETE", "/admin/reservations/{reservation_id}"): _PROMISES,
     ("GET", "/admin/orders/{order_id}/reservations"): _ALL,
+    # notes
+    ("GET", "/admin/notes"): _ALL,
+    ("POST", "/admin/notes"): _WRITERS,
+    ("GET", "/admin/notes/{note_id}"): _ALL,
+    ("POST", "/admin/notes/{note_id}"): _WRITERS,
+    ("DELETE", "/admin/notes/{note_id}"): _WRITERS,
     # what was done, and what does not agree
     ("GET", "/admin/audit"): _OPERATORS,
     ("GET", "/admin/findings"): _OPERATORS,

@@ -26,6 +26,7 @@ from gateway.admin import (
     claims,
     documents,
     inventory,
+    notes,
     operating,
     orders,
     people,
@@ -121,7 +122,7 @@ def build(
     )
     app.state.gate = parts
     stock = (inventory, reservations)
-    desk = (orders, claims, returns, *stock, people, documents, operating, trust)
+    desk = (orders, claims, returns, *stock, notes, people, documents, operating, trust)
     for part in (*desk, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)

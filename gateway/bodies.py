@@ -282,6 +282,15 @@ STOCK_LOCATION = Shape(
 # What is left out stays as it is.
 CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": Text(most=_ID_MAX, trimmed=True)})
 
+WRITE_NOTE = Shape(
+    {
+        "resource_id": _ID_NEEDED,
+        "resource_type": _ID_NEEDED,
+        "value": Text(required=True),
+    }
+)
+CHANGE_NOTE = Shape({"value": Text(required=True)})
+
 # What operators send.
 REPLAY = Shape({"data": Object()})
 REASON = Shape({"reason": Text(required=True, most=1000, trimmed=True)})

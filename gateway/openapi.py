@@ -40,6 +40,8 @@ _BODIES = {
     ): bodies.UPDATE_LEVEL,
     ("post", "/admin/reservations"): bodies.CREATE_RESERVATION,
     ("post", "/admin/reservations/{reservation_id}"): bodies.UPDATE_RESERVATION,
+    ("post", "/admin/notes"): bodies.WRITE_NOTE,
+    ("post", "/admin/notes/{note_id}"): bodies.CHANGE_NOTE,
     ("post", "/admin/dead-letters/{letter_id}/replay"): bodies.REPLAY,
     ("post", "/admin/dead-letters/{letter_id}/discard"): bodies.REASON,
     ("post", "/admin/sagas/{saga_id}/compensate"): bodies.REASON,

@@ -129,6 +129,13 @@ async def users(tx: Tx) -> list[Row]:
     return await tx.fetch("SELECT id, email, role, created_at FROM users ORDER BY created_at, id")
 
 
+async def users_by_id(tx: Tx, *, user_ids: list[str]) -> list[Row]:
+    """Those of these users that there still are, without secrets."""
+    return await tx.fetch(
+        "SELECT id, email, role, created_at FROM users WHERE id IN :ids", ids=user_ids
+    )
+
+
 async def change_user(
     tx: Tx, *, user_id: str, role: str | None, password_hash: str | None
 ) -> Row | None:

@@ -1,7 +1,8 @@
 """Orders: the sale, its money, and the unit remedy ledger.
 
 Owns orders with their lines, payments, fulfillments, refunds and the money ledger; customers,
-regions, sales channels and shipping options; and the holds that claims and returns place on units.
+regions, sales channels and shipping options; notes about anything; and the holds that claims and
+returns place on units.
 Obeys: place and release holds, execute a claim's refund, settle the receipt of returned goods.
 Says: what it answered, and OrderRefunded and OrderItemsReturned to whoever listens.
 Never refuses goods that arrived, never refunds a cause twice, never more than was captured.

@@ -578,6 +578,38 @@ async def list_customers(
     return rows, count
 
 
+_NOTE = "SELECT id, resource_type, resource_id, value, author_id, created_at, updated_at FROM notes"
+
+
+async def note_by_id(tx: Tx, *, note_id: str) -> Row:
+    """One note. Raises ``note_unknown``."""
+    row = await tx.fetch_one(f"{_NOTE} WHERE id = :id", id=note_id)
+    if row is None:
+        raise domain.note_unknown(note_id=note_id)
+    return _shown_note(row)
+
+
+async def list_notes(
+    tx: Tx, *, resource_id: str | None, limit: int, offset: int
+) -> tuple[list[Row], int]:
+    """A page of notes, the newest first, and how many there are."""
+    where, params = "", {}
+    if resource_id is not None:
+        where, params = " WHERE resource_id = :resource_id", {"resource_id": resource_id}
+    count = int(await tx.fetch_value(f"SELECT COUNT(*) FROM notes{where}", **params))
+    rows = await tx.fetch(
+        f"{_NOTE}{where} ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset",
+        limit=limit,
+        offset=offset,
+        **params,
+    )
+    return [_shown_note(row) for row in rows], count
+
+
+def _shown_note(row: Row) -> Row:
+    return {**row, "metadata": {}, "deleted_at": None}
+
+
 async def shipping_options(tx: Tx, *, region_id: str | None, is_return: bool | None) -> list[Row]:
     """Shipping options, of a region or of a direction if asked."""
     parts, params = [], {}

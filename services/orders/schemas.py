@@ -304,6 +304,31 @@ class RefundOrder(BaseModel):
     no_notification: bool | None = None
 
 
+class WriteNote(BaseModel):
+    """A note about anything that has an id."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"resource_type": "order", "resource_id": "order_01", "value": "calls back"}
+        },
+    )
+
+    resource_type: Id
+    resource_id: Id
+    value: Words
+
+
+class ChangeNote(BaseModel):
+    """Another text for a note."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"value": "called back"}}
+    )
+
+    value: Words
+
+
 class OrderFilters(BaseModel):
     """The list's query parameters; several values of one parameter mean any of them."""
 

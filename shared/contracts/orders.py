@@ -361,6 +361,42 @@ class OrderItemsReturned(Event):
     fulfillment_status: str
 
 
+class _NoteState(Event):
+    """What every event of a note tells: its id and what it is about, never its text."""
+
+    name: str
+    id: str
+    resource_type: str
+    resource_id: str
+
+
+_NOTE = {"id": "note_01", "resource_type": "order", "resource_id": "order_01"}
+
+
+class NoteCreated(_NoteState):
+    """Said by orders when somebody wrote a note; for outside only."""
+
+    key: ClassVar[str] = "orders.note.created.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "note.created", **_NOTE}
+    name: str = "note.created"
+
+
+class NoteUpdated(_NoteState):
+    """Said by orders when the text of a note was changed; for outside only."""
+
+    key: ClassVar[str] = "orders.note.updated.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "note.updated", **_NOTE}
+    name: str = "note.updated"
+
+
+class NoteDeleted(_NoteState):
+    """Said by orders when a note was removed; for outside only."""
+
+    key: ClassVar[str] = "orders.note.deleted.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "note.deleted", **_NOTE}
+    name: str = "note.deleted"
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     PlaceClaimHold,
     ClaimHoldPlaced,
@@ -379,4 +415,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ReturnReceiptSettled,
     OrderRefunded,
     OrderItemsReturned,
+    NoteCreated,
+    NoteUpdated,
+    NoteDeleted,
 )
