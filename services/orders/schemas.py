@@ -364,3 +364,4 @@ class OrderFilters(BaseModel):
     limit: Annotated[int, Field(ge=0, le=500)] = 50
     offset: Annotated[int, Field(ge=0)] = 0
     order: str = "-created_at"
+    after: str | None = Field(None, description="only ids behind this one, in the order of ids")

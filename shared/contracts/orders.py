@@ -347,6 +347,7 @@ class OrderItemsReturned(Event):
     """
 
     key: ClassVar[str] = "orders.order.items-returned.v1"
+    other_names: ClassVar[tuple[str, ...]] = ("order.return_action_required",)
     example: ClassVar[dict[str, Any]] = {
         "name": "order.items_returned",
         "id": "order_01",
