@@ -6,6 +6,7 @@ from chassis.messaging import Subscription
 from chassis.serve import Build
 from chassis.settings import Settings
 from chassis.topology import Topology
+from gateway import consumers as gateway_consumers
 from services.claims import app as claims
 from services.claims import consumers as claims_consumers
 from services.claims import settings as claims_settings
@@ -48,12 +49,18 @@ SUBSCRIPTIONS: dict[str, tuple[Subscription, ...]] = {
     "claims": claims_consumers.SUBSCRIPTIONS,
     "returns": returns_consumers.SUBSCRIPTIONS,
     "inventory": inventory_consumers.SUBSCRIPTIONS,
+    "gateway": gateway_consumers.SUBSCRIPTIONS,
 }
 
 
 def topology() -> Topology:
     """Every queue and binding of the whole system."""
     return Topology.of(part for parts in SUBSCRIPTIONS.values() for part in parts)
+
+
+def topology_of_services() -> Topology:
+    """Without what the gateway hears, which it does not write down while no webhook is there."""
+    return Topology.of(part for name in SERVICES for part in SUBSCRIPTIONS[name])
 
 
 def settings_of(service: str, common: Settings) -> Settings:

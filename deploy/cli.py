@@ -324,7 +324,7 @@ def keygen() -> None:
     lines = [f"RECLAMO_SECRET_KEY={secret}", f"RECLAMO_INTERNAL_PUBLIC_KEY={public}"]
     lines.append(f"RECLAMO_ADMIN_TOKEN=rk_{random_token(20)}")
     names = ("postgres", "rabbitmq", "orders", "claims", "returns", "inventory", "gateway")
-    for name in names:
+    for name in (*names, "outside"):
         lines.append(f"RECLAMO_{name.upper()}_PASSWORD={random_token(16)}")
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -353,12 +353,12 @@ def topology_definitions(
     """Write RabbitMQ's definitions file: users, permissions, exchanges, queues and bindings.
 
     Passwords come from RECLAMO_<SERVICE>_PASSWORD, that of the user `deployer` from
-    RECLAMO_RABBITMQ_PASSWORD.
+    RECLAMO_RABBITMQ_PASSWORD, that of `outside`, who reads events, from RECLAMO_OUTSIDE_PASSWORD.
     """
     from deploy.assembly import SUBSCRIPTIONS
-    from deploy.rabbitmq_definitions import DEPLOYER, definitions
+    from deploy.rabbitmq_definitions import DEPLOYER, OUTSIDE, definitions
 
-    variables = {name: f"RECLAMO_{name.upper()}_PASSWORD" for name in SUBSCRIPTIONS}
+    variables = {name: f"RECLAMO_{name.upper()}_PASSWORD" for name in (*SUBSCRIPTIONS, OUTSIDE)}
     variables[DEPLOYER] = "RECLAMO_RABBITMQ_PASSWORD"
     missing = [name for name in variables.values() if not os.environ.get(name)]
     if missing:

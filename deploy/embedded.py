@@ -41,6 +41,7 @@ class Embedded:
         self.gateway = gateway_app.build(
             settings,
             connect(settings.database_url("gateway")),
+            self._bus,
             secret_key=secrets.secret_key,
             upstreams={name: service.app for name, service in self.services.items()},
             embedded=True,
@@ -56,15 +57,16 @@ class Embedded:
         await _migrate("gateway", self.gateway.database)
         for service in self.services.values():
             await service.prepare()
+        await self.gateway.prepare()
         await self._bus.start()
         for service in self.services.values():
             await service.start()
         await self.gateway.start()
 
     async def stop(self) -> None:
-        """Stop in the order in which requests flow."""
-        await self.gateway.stop()
+        """Stop the bus first: whoever hears on it must still be there for what it carries."""
         await self._bus.stop()
+        await self.gateway.stop()
         for service in self.services.values():
             await service.stop()
 

@@ -10,9 +10,10 @@ from typing import Any
 from chassis import clock, dead_letters, saga_log, unsent
 from chassis.db import Database, Row, Tx
 from chassis.errors import NotFound, Unavailable
-from deploy.assembly import SERVICES, STORES
+from deploy.assembly import PROCESSES, STORES
 from deploy.reading import open_to_read
 from deploy.terminal import words
+from gateway import store as gateway_store
 from gateway.settings import GatewaySettings
 
 # list -> the name of its rows, the time they are sorted by, whether the newest come first
@@ -39,7 +40,8 @@ class InDatabases:
         for database in self._of(service):
             async with database.reading() as tx:
                 found, many = await _rows(tx, what, limit + offset, now, filters)
-                lag += [await unsent.lag(tx, now=now)] if what == "outbox" else []
+                if what == "outbox" and what in database.tables:
+                    lag.append(await unsent.lag(tx, now=now))
             rows += found
             count += many
         rows.sort(key=lambda row: (row[by], row["id"]), reverse=newest_first)
@@ -74,10 +76,10 @@ async def _rows(
 ) -> tuple[list[Row], int]:
     if what == "dead-letters":
         return await dead_letters.page(tx, **filters, limit=limit)
+    if what not in ("dead-letters", *tx.database.tables):
+        return [], 0
     if what == "outbox":
         return await unsent.page(tx, **filters, limit=limit)
-    if "sagas" not in tx.database.tables:
-        return [], 0
     filters = {name: value for name, value in filters.items() if value is not None}
     return await saga_log.page(tx, **filters, limit=limit, now=now)
 
@@ -89,14 +91,15 @@ async def in_databases() -> AsyncIterator[InDatabases]:
     databases: dict[str, Database] = {}
     missing = []
     try:
-        for name in SERVICES:
+        for name in PROCESSES:
             try:
                 database = await open_to_read(name, settings.database_url(name))
             except Unavailable as error:
                 missing.append(name)
                 words.print(f"cannot read {error.message}", markup=False)
                 continue
-            databases[name] = database.serve(name, STORES[name].METADATA)
+            tables = gateway_store if name == "gateway" else STORES[name]
+            databases[name] = database.serve(name, tables.METADATA)
         if not databases:
             raise Unavailable("no database can be read: set RECLAMO_DATA_DIR, or say --url")
         yield InDatabases(databases, missing)

@@ -2,7 +2,8 @@
 
 Everything follows from the subscriptions of the services and from the catalogue of messages, so
 no broker permission is wider than what is said and heard: a service publishes only what it says,
-reads only its own queues, and declares nothing.
+reads only its own queues, and declares nothing. A consumer outside of Reclamo has a user that reads
+one queue of its own, with every event that has a name, and can do nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ from contracts import catalogue
 
 VHOST = "/"
 DEPLOYER = "deployer"
+OUTSIDE = "outside"
+OUTSIDE_QUEUE = "outside.events.v1"
+# Full, it forgets its oldest: who does not read must never keep our services from sending.
+OUTSIDE_ARGUMENTS: dict[str, str | int] = {
+    "x-queue-type": "quorum",
+    "x-overflow": "drop-head",
+    "x-max-length-bytes": 64 * 1024 * 1024,
+    "x-message-ttl": 7 * 24 * 3600 * 1000,
+    "x-delivery-limit": 1_000_000_000,
+}
 NOTHING = "^$"
 _HASHING = "rabbit_password_hashing_sha256"
 
@@ -33,11 +44,12 @@ def definitions(
 ) -> dict[str, Any]:
     """The file's content; the same input gives the same bytes.
 
-    ``passwords`` maps each broker user to its password: one per service, and ``deployer``, the
-    only one that may declare and bind.
+    ``passwords`` maps each broker user to its password: one per service, ``deployer``, the only
+    one that may declare and bind, and, if its queue is wanted, ``outside``.
     """
     topology = Topology.of(subscriptions)
     services = sorted(user for user in passwords if user != DEPLOYER)
+    outside = [OUTSIDE_QUEUE] if OUTSIDE in passwords else []
     return {
         "vhosts": [{"name": VHOST}],
         "users": [_user(name, passwords[name]) for name in sorted(passwords)],
@@ -45,7 +57,7 @@ def definitions(
         "topic_permissions": [
             {"user": name, "vhost": VHOST, "exchange": exchange, "write": write, "read": NOTHING}
             for name in services
-            for exchange, write in ((COMMANDS, _commands_of(name)), (EVENTS, rf"^{name}\."))
+            for exchange, write in ((COMMANDS, _commands_of(name)), (EVENTS, _events_of(name)))
         ],
         "exchanges": [
             _exchange(COMMANDS, "topic"),
@@ -59,10 +71,16 @@ def definitions(
                 (queue, queue_arguments(queue)),
                 (dead_letter_queue(queue), dead_letter_arguments()),
             )
-        ],
+        ]
+        + [_queue(queue, OUTSIDE_ARGUMENTS) for queue in outside],
         "bindings": [
             *(_binding(exchange, queue, key) for queue, exchange, key in topology.bindings),
             *(_binding(DEAD_LETTERS, dead_letter_queue(queue), queue) for queue in topology.queues),
+            *(
+                _binding(EVENTS, queue, entry.key)
+                for queue in outside
+                for entry in catalogue.public_events()
+            ),
         ],
     }
 
@@ -92,7 +110,7 @@ def _permission(name: str) -> dict[str, str]:
         "user": name,
         "vhost": VHOST,
         "configure": NOTHING,
-        "write": r"^reclamo\.(commands|events)\.v1$",
+        "write": r"^reclamo\.(commands|events)\.v1$" if _says(name) else NOTHING,
         "read": rf"^{name}\..*",
     }
 
@@ -106,6 +124,14 @@ def _commands_of(service: str) -> str:
         for owner in entry.heard_by
     }
     return rf"^({'|'.join(sorted(owners))})\." if owners else NOTHING
+
+
+def _events_of(service: str) -> str:
+    return rf"^{service}\." if _says(service) else NOTHING
+
+
+def _says(service: str) -> bool:
+    return any(entry.said_by == service for entry in catalogue.entries())
 
 
 def _exchange(name: str, kind: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from chassis.db import Database, Row
 from chassis.errors import Unavailable
 from chassis.settings import Settings
 from chassis.topology import Topology
-from deploy.assembly import PROCESSES, STORES, SUBSCRIPTIONS, settings_of, topology
+from contracts import catalogue
+from deploy.assembly import PROCESSES, STORES, SUBSCRIPTIONS, settings_of, topology_of_services
 from deploy.reading import open_to_read
+from gateway import queries as gateway_queries
 from gateway import store as gateway_store
+from gateway import webhooks
 from gateway.comparing import Picture, compare, lost, picture, strange
 from services.claims import invariants as claims
 from services.inventory import invariants as inventory
@@ -33,6 +37,11 @@ LOCAL = {"orders": orders, "claims": claims, "returns": returns, "inventory": in
 LOOK_AGAIN_AFTER_S = 1.5
 LOOKS_MAX = 20
 PAGE_ROWS = 2000
+# Deliveries are forgotten after a month.
+TOLD_WITHIN = timedelta(days=7)
+# Twice the time after which a gateway hears for a webhook that another has added.
+HEARS_WITHIN = timedelta(seconds=2 * webhooks.HEARS_WITHIN_S)
+_PUBLIC = {entry.key: entry for entry in catalogue.public_events()}
 _OWNERS = {part.queue: name for name, parts in SUBSCRIPTIONS.items() for part in parts}
 
 
@@ -78,14 +87,15 @@ async def verify(
     async with AsyncExitStack() as stack:
         databases = await open_all(settings, stack)
         trail = await broken_links(databases)
-        del databases["gateway"]
+        gateway = databases.pop("gateway")
         ledger = _provider_file(settings)
-        report = await _look(databases, ledger, at_rest=at_rest)
+        report = await _look(databases, gateway, ledger, at_rest=at_rest)
         for _ in range(LOOKS_MAX - 1):
             if not report.findings:
                 break
             await asyncio.sleep(look_again_after_s)
-            before, report = report, await _look(databases, ledger, at_rest=at_rest)
+            before = report
+            report = await _look(databases, gateway, ledger, at_rest=at_rest)
             report.findings = _still(before.findings, report.findings)
             # As long as differences go away by themselves, the rest may be about to.
             if len(report.findings) >= len(before.findings):
@@ -152,8 +162,13 @@ def _provider_file(settings: Settings) -> Path:
     return file
 
 
-async def _look(databases: dict[str, Database], ledger: Path, *, at_rest: bool) -> Report:
+async def _look(
+    databases: dict[str, Database], gateway: Database, ledger: Path, *, at_rest: bool
+) -> Report:
     rows: list[Row] = []
+    if at_rest:
+        async with gateway.reading() as tx:
+            rows += await rest.findings(tx)
     for name, database in databases.items():
         async with database.reading() as tx:
             rows += await LOCAL[name].findings(tx)
@@ -169,7 +184,7 @@ async def _look(databases: dict[str, Database], ledger: Path, *, at_rest: bool) 
     asked = [row for row in attempts if row["provider_id"] == "fake"]
     rows += orders.provider_findings(asked, theirs)
     rows += await _captures(databases["orders"], ledger)
-    messages, strays = await _messages(databases)
+    messages, strays = await _messages(databases, gateway)
     looked_at = {
         "claims": len(seen.claims),
         "returns": len(seen.returns),
@@ -211,24 +226,58 @@ async def _picture(databases: dict[str, Database]) -> Picture:
     return picture(rows)
 
 
-async def _messages(databases: dict[str, Database]) -> tuple[int, list[Row]]:
-    """I7, page by page: however many messages there are, few are in memory. (how many, findings).
+async def _messages(databases: dict[str, Database], gateway: Database) -> tuple[int, list[Row]]:
+    """I7 and I18, page by page: however many messages there are, few are in memory. (how many,
+    findings).
 
     Each page is read before its other side: what is under way is there by the time that the
     other side is looked at.
     """
-    bound = topology()
+    bound = topology_of_services()
     count, found = 0, []
     for database in databases.values():
         after = 0
         while page := await _sent_page(database, after):
             count, after = count + len(page), page[-1]["seq"]
             found += lost(page, bound, await _seen(databases, bound, page))
+            found += await _untold(gateway, page)
         last = ("", "")
         while seen := await _seen_page(database, last):
             last = (seen[-1]["consumer"], seen[-1]["message_id"])
             found += strange(seen, await _written(databases, [row["message_id"] for row in seen]))
     return count, found
+
+
+async def _untold(gateway: Database, page: list[Row]) -> list[Row]:
+    """I18: whoever wanted to hear of an event by webhook has it among the deliveries."""
+    async with gateway.reading() as tx:
+        listeners = await gateway_store.listeners(tx)
+        if not listeners:
+            return []
+        told = await gateway_queries.told(tx, event_ids=[row["id"] for row in page])
+    oldest = clock.now() - TOLD_WITHIN
+    return [
+        {
+            "invariant": "I18",
+            "id": row["id"],
+            "message": f"webhook {listener['id']} was not told of {row['routing_key']}",
+        }
+        for row in page
+        if row["created_at"] > oldest
+        for listener in listeners
+        if row["created_at"] > listener["enabled_since"] + HEARS_WITHIN
+        and _wants(listener, row["routing_key"])
+        and (listener["id"], row["id"]) not in told
+    ]
+
+
+def _wants(listener: Row, key: str) -> bool:
+    """Whether it wants every event of this key; where one key has two names, only by its type."""
+    entry = _PUBLIC.get(key)
+    if entry is None:
+        return False
+    name = entry.names[0] if len(entry.names) == 1 else entry.type
+    return webhooks.selects(listener["events"], type_=entry.type, name=name)
 
 
 async def _sent_page(database: Database, after: int) -> list[Row]:

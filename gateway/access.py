@@ -5,6 +5,7 @@ from __future__ import annotations
 PUBLIC = frozenset({"anyone"})
 _ALL = frozenset({"admin", "agent", "finance", "warehouse", "ops"})
 _DESK = frozenset({"admin", "agent", "finance"})
+_WRITERS = frozenset({"admin", "agent", "finance", "warehouse"})
 _STOCK = frozenset({"admin", "warehouse"})
 _AGENTS = frozenset({"admin", "agent"})
 _PACKERS = frozenset({"admin", "agent", "warehouse"})
@@ -99,11 +100,35 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/reservations/{reservation_id}"): _PROMISES,
     ("DELETE", "/admin/reservations/{reservation_id}"): _PROMISES,
     ("GET", "/admin/orders/{order_id}/reservations"): _ALL,
+    # notes
+    ("GET", "/admin/notes"): _ALL,
+    ("POST", "/admin/notes"): _WRITERS,
+    ("GET", "/admin/notes/{note_id}"): _ALL,
+    ("POST", "/admin/notes/{note_id}"): _WRITERS,
+    ("DELETE", "/admin/notes/{note_id}"): _WRITERS,
     # what was done, and what does not agree
     ("GET", "/admin/audit"): _OPERATORS,
     ("GET", "/admin/findings"): _OPERATORS,
     ("POST", "/admin/findings/{finding_id}/repair"): _OPERATORS,
     ("POST", "/admin/findings/{finding_id}/dismiss"): _OPERATORS,
+    # exports: everybody's own
+    ("GET", "/admin/batch-jobs"): _DESK,
+    ("POST", "/admin/batch-jobs"): _DESK,
+    ("GET", "/admin/batch-jobs/{job_id}"): _DESK,
+    ("POST", "/admin/batch-jobs/{job_id}/confirm"): _DESK,
+    ("POST", "/admin/batch-jobs/{job_id}/cancel"): _DESK,
+    ("GET", "/admin/batch-jobs/{job_id}/file"): _DESK,
+    # who is told of what
+    ("GET", "/admin/webhooks"): _OPERATORS,
+    ("POST", "/admin/webhooks"): _OPERATORS,
+    ("GET", "/admin/webhooks/{webhook_id}"): _OPERATORS,
+    ("POST", "/admin/webhooks/{webhook_id}"): _OPERATORS,
+    ("DELETE", "/admin/webhooks/{webhook_id}"): _OPERATORS,
+    ("POST", "/admin/webhooks/{webhook_id}/rotate-secret"): _OPERATORS,
+    ("POST", "/admin/webhooks/{webhook_id}/test"): _OPERATORS,
+    ("GET", "/admin/webhooks/{webhook_id}/deliveries"): _OPERATORS,
+    ("GET", "/admin/webhooks/{webhook_id}/deliveries/{delivery_id}"): _OPERATORS,
+    ("POST", "/admin/webhooks/{webhook_id}/deliveries/{delivery_id}/resend"): _OPERATORS,
     # messages and sagas
     ("GET", "/admin/dead-letters"): _OPERATORS,
     ("GET", "/admin/dead-letters/{letter_id}"): _OPERATORS,

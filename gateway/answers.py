@@ -76,12 +76,14 @@ async def once(
     who: Principal,
     tried: Try,
     always_show: bool = False,
+    status: int = 200,
     work: Callable[[], Awaitable[Any]],
 ) -> Response:
     """Do the work, or give the answer that its key already has.
 
-    ``work`` gives the body of the 200, or a Response that is passed on unstored (202). A refusal
-    after acceptance is stored too; validation errors, passing trouble and 5xx never are.
+    ``work`` gives the body of the answer of that ``status``, or a Response that is passed on
+    unstored (202). A refusal after acceptance is stored too; validation errors, passing trouble
+    and 5xx never are.
     """
     headers = tried.headers if tried.given or always_show else {}
     try:
@@ -93,7 +95,7 @@ async def once(
         if isinstance(result, Response):
             result.headers.update(headers)
             return result
-        return await _keep(database, who, tried, json_response(result), headers)
+        return await _keep(database, who, tried, json_response(result, status), headers)
     except Refusal as error:
         response = errors.refusal_response(error)
         if error.facts.get("settled") and error.kind not in ("conflict", "failed"):

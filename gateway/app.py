@@ -14,19 +14,36 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
 from chassis import audit_chain, auth, failpoints, gauges, migrations, serve
+from chassis import operating as operators_door
 from chassis.db import Database, connect
 from chassis.door import BODY_MAX_BYTES
 from chassis.errors import Unavailable
-from chassis.http import Edge, json_response
+from chassis.http import Edge, create_app, json_response
+from chassis.inbox import Inbox
 from chassis.loops import Loop
+from chassis.messaging import Bus
 from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
-from gateway import drift, errors, openapi, pages, store, storefront, wire
+from gateway import (
+    consumers,
+    delivering,
+    drift,
+    errors,
+    exporting,
+    openapi,
+    pages,
+    store,
+    storefront,
+    webhooks,
+    wire,
+)
 from gateway.admin import (
+    batch_jobs,
     claims,
     documents,
     fulfillments,
     inventory,
+    notes,
     operating,
     orders,
     payments,
@@ -35,7 +52,9 @@ from gateway.admin import (
     returns,
     trust,
 )
+from gateway.admin import webhooks as webhook_routes
 from gateway.clients import HttpTransport, InProcessTransport, Upstream
+from gateway.files import DatabaseFiles
 from gateway.gate import Gate
 from gateway.identity import Identity
 from gateway.settings import GatewaySettings
@@ -48,28 +67,51 @@ SECRET_MIN = 32
 
 
 class Gateway:
-    """The running gateway: its application and its database."""
+    """The running gateway: its application, its database, and what it hears on the bus."""
 
-    def __init__(self, app: FastAPI, parts: Gate, admin_token: str | None) -> None:
+    def __init__(self, app: FastAPI, parts: Gate, bus: Bus, admin_token: str | None) -> None:
         self.app = app
         self.database = parts.database
         self._parts = parts
+        self._bus = bus
         self._admin_token = admin_token
-        self._loops = (
+        self._deliverer = delivering.Deliverer(parts.database, parts.webhooks)
+        sending = Loop("gateway.webhooks", self._deliverer.step, idle_s=2.0)
+        parts.database.listen(webhooks.WAKE, sending.wake)
+        exporter = exporting.Exporter(parts.database, parts.upstreams, parts.exports.files)
+        writing = Loop("gateway.exports", exporter.step, idle_s=2.0)
+        parts.database.listen(exporting.WAKE, writing.wake)
+        self._loops = [
             Loop("gateway.drift", parts.reconciler.step, idle_s=15.0),
             Loop(
                 "gateway.audit",
                 audit_chain.Sealer(parts.database).step,
                 idle_s=audit_chain.IDLE_S,
             ),
+            sending,
+            writing,
+        ]
+        self._gauges = gauges.Gauges(
+            "gateway", parts.database, lambda: bus.ready, measure=delivering.measure
         )
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Open the database, make the first token, begin the background work."""
+    async def prepare(self) -> None:
+        """Open the database and register the consumers; call before the bus starts."""
         await self.database.open()
+        verify = self._parts.settings.bus_verify_sender
+        for subscription in consumers.SUBSCRIPTIONS:
+            inbox = Inbox("gateway", self.database, subscription, verify_sender=verify)
+            await self._bus.subscribe(subscription, consumers.door(self.database, inbox))
+            name = f"gateway.parked.{subscription.queue}"
+            self._loops.append(Loop(name, inbox.retry_due, idle_s=1.0))
+
+    async def start(self) -> None:
+        """Make the first token, begin the background work."""
         await self._parts.identity.bootstrap(self._admin_token)
+        self._gauges.start()
         self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
+        self._tasks.append(asyncio.create_task(self.database.share_wakes(), name="gateway.wakes"))
 
     async def stop(self) -> None:
         """Stop the background work, close connections and the database."""
@@ -77,6 +119,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self._deliverer.stop()
+        await self._gauges.stop()
         for upstream in self._parts.upstreams.values():
             await upstream.close()
         await self.database.close()
@@ -85,6 +129,7 @@ class Gateway:
 def build(
     settings: GatewaySettings,
     database: Database,
+    bus: Bus,
     *,
     secret_key: str,
     upstreams: Mapping[str, str | ASGIApp],
@@ -105,6 +150,11 @@ def build(
         for name, where in upstreams.items()
     }
     parts = Gate(
+        webhooks=webhooks.Webhooks(
+            database, secret_key, anywhere=settings.webhook_targets == "any"
+        ),
+        exports=exporting.Exports(database, DatabaseFiles(database)),
+        own=_own_door(database, issuer, settings),
         settings=settings,
         database=database,
         identity=Identity(database, secret_key),
@@ -122,15 +172,13 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    surfaces = (
-        *(orders, fulfillments, payments, claims, returns, inventory, reservations),
-        *(people, documents, operating, trust, storefront),
-    )
-    for part in surfaces:
+    desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
+    work = (people, documents, operating, trust, batch_jobs, webhook_routes)
+    for part in (*desk, *work, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)
-    _add_health(app, parts)
+    _add_health(app, parts, bus)
     app.include_router(
         pages.router(
             services=lambda: _services(parts),
@@ -144,29 +192,48 @@ def build(
     app.add_middleware(errors.SecurityHeaders, origins=settings.origins)
     app.add_middleware(wire.TrailingSlash)
     app.add_middleware(Edge, service="gateway", trust_request_id=False)
-    return Gateway(app, parts, admin_token)
+    return Gateway(app, parts, bus, admin_token)
+
+
+def _own_door(database: Database, issuer: auth.Issuer, settings: GatewaySettings) -> Upstream:
+    """The operator's door that every service has, over the gateway's own inbox."""
+
+    async def ready() -> dict[str, str]:
+        return {}
+
+    app = create_app(
+        "gateway",
+        database=database,
+        verifier=auth.Verifier(issuer.public_key, "gateway"),
+        routers=[operators_door.router],
+        ready=ready,
+    )
+    app.state.models = {part.queue: part.models for part in consumers.SUBSCRIPTIONS}
+    app.state.sagas = operators_door.SagaDesk()
+    bound_s = settings.wait_bound_s
+    return Upstream("gateway", InProcessTransport(app), issuer, wait_bound_s=bound_s)
 
 
 async def _services(parts: Gate) -> dict[str, str]:
     return {name: await upstream.readiness() for name, upstream in parts.upstreams.items()}
 
 
-def _add_health(app: FastAPI, parts: Gate) -> None:
+def _add_health(app: FastAPI, parts: Gate, bus: Bus) -> None:
     @app.get("/livez", include_in_schema=False)
     async def livez() -> Response:
         return json_response({"status": "ok"})
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        checks = {}
+        checks = {"bus": "ok" if bus.ready else "degraded: not connected, webhooks wait"}
         try:
             at, head = await migrations.current(parts.database), migrations.head("gateway")
             checks["database"] = "ok"
             checks["migrations"] = "ok" if at == head else f"at {at}, code needs {head}"
         except Unavailable as error:
             checks["database"] = error.message
-        well = all(text == "ok" for text in checks.values())
-        status = "ok" if well else "unavailable"
+        well = all(text.startswith(("ok", "degraded")) for text in checks.values())
+        status = "unavailable" if not well else "ok" if bus.ready else "degraded"
         return json_response({"status": status, "checks": checks}, 200 if well else 503)
 
     @app.get("/metrics", include_in_schema=False)
@@ -211,18 +278,24 @@ async def run(settings: GatewaySettings, *, host: str, port: int) -> None:
     failpoints.arm(settings.failpoint)
     if settings.failpoint_file:
         failpoints.arm_from(settings.failpoint_file)
+    secret_key = _secret(settings)
+    bus = serve.broker("gateway", consumers.SUBSCRIPTIONS, settings)
     gateway = build(
         settings,
         connect(settings.database_url("gateway")),
-        secret_key=_secret(settings),
+        bus,
+        secret_key=secret_key,
         upstreams={name: str(getattr(settings, f"{name}_url")) for name in SERVICES},
         admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
     )
+    await gateway.prepare()
+    await bus.start()
     await gateway.start()
     log.info("started", service="gateway", host=host, port=port)
     try:
         await serve.server(gateway.app, host=host, port=port).serve()
     finally:
+        await bus.stop()
         await gateway.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway import sheets, webhooks
 from gateway.shapes import (
     Boolean,
     Email,
@@ -340,6 +341,42 @@ STOCK_LOCATION = Shape(
 )
 # What is left out stays as it is.
 CHANGE_LOCATION = Shape({**STOCK_LOCATION.fields, "name": Text(most=_ID_MAX, trimmed=True)})
+
+WRITE_NOTE = Shape(
+    {
+        "resource_id": _ID_NEEDED,
+        "resource_type": _ID_NEEDED,
+        "value": Text(required=True),
+    }
+)
+CHANGE_NOTE = Shape({"value": Text(required=True)})
+
+# Ours. What a webhook may hear of is read from the catalogue of messages.
+_EVENTS = OneOf(webhooks.EVENTS)
+_URL = Text(required=True, most=2048, trimmed=True)
+CREATE_WEBHOOK = Shape(
+    {
+        "url": _URL,
+        "events": ListOf(_EVENTS, required=True, most=LINES_MAX),
+        "description": Text(most=1000),
+    }
+)
+CHANGE_WEBHOOK = Shape(
+    {
+        "url": Text(most=2048, trimmed=True),
+        "events": ListOf(_EVENTS, most=LINES_MAX),
+        "description": Text(most=1000),
+        "enabled": Boolean(),
+    }
+)
+
+CREATE_JOB = Shape(
+    {
+        "type": OneOf(tuple(sheets.SHEETS), required=True),
+        "context": Object(required=True),
+        "dry_run": Boolean(default=False),
+    }
+)
 
 # What operators send.
 REPLAY = Shape({"data": Object()})

@@ -16,8 +16,10 @@ from chassis.errors import Forbidden
 from gateway import access
 from gateway.clients import Upstream
 from gateway.drift import Reconciler
+from gateway.exporting import Exports
 from gateway.identity import Caller, Identity
 from gateway.settings import GatewaySettings
+from gateway.webhooks import Webhooks
 
 COOKIE = "reclamo_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -64,6 +66,10 @@ class Gate:
     upstreams: dict[str, Upstream]
     embedded: bool
     reconciler: Reconciler
+    webhooks: Webhooks
+    exports: Exports
+    # The gateway's own operator's door, asked like that of a service.
+    own: Upstream
     buckets: Buckets = field(init=False)
     token_buckets: Buckets = field(init=False)
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from contracts import catalogue
 from gateway import access, bodies
 from gateway.shapes import json_schema
 
@@ -45,6 +46,11 @@ _BODIES = {
     ): bodies.UPDATE_LEVEL,
     ("post", "/admin/reservations"): bodies.CREATE_RESERVATION,
     ("post", "/admin/reservations/{reservation_id}"): bodies.UPDATE_RESERVATION,
+    ("post", "/admin/notes"): bodies.WRITE_NOTE,
+    ("post", "/admin/notes/{note_id}"): bodies.CHANGE_NOTE,
+    ("post", "/admin/batch-jobs"): bodies.CREATE_JOB,
+    ("post", "/admin/webhooks"): bodies.CREATE_WEBHOOK,
+    ("post", "/admin/webhooks/{webhook_id}"): bodies.CHANGE_WEBHOOK,
     ("post", "/admin/dead-letters/{letter_id}/replay"): bodies.REPLAY,
     ("post", "/admin/dead-letters/{letter_id}/discard"): bodies.REASON,
     ("post", "/admin/sagas/{saga_id}/compensate"): bodies.REASON,
@@ -96,4 +102,43 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 }
             operation["responses"].pop("422", None)
             operation["responses"]["4XX"] = {"description": "Refused", **error}
+    document["webhooks"] = {
+        name: _webhook(name, entry) for entry in catalogue.public_events() for name in entry.names
+    }
     return document
+
+
+def _webhook(name: str, entry: catalogue.Entry) -> dict[str, Any]:
+    """What whoever asked for an event gets: Standard Webhooks 1.0."""
+    text, stamp = {"type": "string"}, {"type": "string", "format": "date-time"}
+    event = {
+        "type": "object",
+        "required": ["id", "type", "source", "subject", "version"],
+        "properties": {
+            **dict.fromkeys(("id", "source", "subject"), text),
+            "type": {"const": entry.type},
+            "version": {"type": ["integer", "null"]},
+        },
+    }
+    payload = {
+        "type": "object",
+        "required": ["type", "timestamp", "data", "event"],
+        "properties": {
+            "type": {"const": name},
+            "timestamp": stamp,
+            "data": {"type": "object", "example": {**entry.model.example, "name": name}},
+            "event": event,
+        },
+    }
+    headers = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "post": {
+            "summary": entry.summary,
+            "parameters": [
+                {"name": header, "in": "header", "required": True, "schema": text}
+                for header in headers
+            ],
+            "requestBody": {"content": {"application/json": {"schema": payload}}},
+            "responses": {"2XX": {"description": "Taken"}},
+        }
+    }

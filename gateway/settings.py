@@ -43,6 +43,10 @@ class GatewaySettings(Settings):
     drift_confirm_s: float = Field(
         20, description="how long a difference must last to be a finding"
     )
+    webhook_targets: Literal["public", "any"] = Field(
+        "public",
+        description="any: webhooks may go to private addresses and by plain http (rehearsals)",
+    )
     show_docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @property

@@ -8,9 +8,11 @@ import sqlalchemy as sa
 
 from chassis.audit import audit_table
 from chassis.db import Instant, Json, Row, Tx, metadata
+from chassis.inbox import inbox_table
 
 METADATA = metadata()
 audit_table(METADATA)
+inbox_table(METADATA)
 
 USERS = sa.Table(
     "users",
@@ -97,6 +99,103 @@ DRIFT_MARKS = sa.Table(
     sa.Column("value", Json, nullable=False),
 )
 
+WEBHOOKS = sa.Table(
+    "webhooks",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False, unique=True),
+    sa.Column("description", sa.Text),
+    sa.Column("events", Json, nullable=False),
+    # Its secret is derived from the gateway's, its id and this number: none is stored.
+    sa.Column("secret_number", sa.Integer, nullable=False),
+    sa.Column("previous_until", Instant),
+    # Since when it hears what ``events`` says.
+    sa.Column("enabled_since", Instant, nullable=False),
+    sa.Column("disabled_at", Instant),
+    sa.Column("disabled_reason", sa.Text),
+    sa.Column("failing_since", Instant),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+WEBHOOK_DELIVERIES = sa.Table(
+    "webhook_deliveries",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("webhook_id", sa.Text, nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    # Kept as it was first sent: a repeat is the same bytes.
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", Instant),
+    sa.Column("tries", Json, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.UniqueConstraint("webhook_id", "event_id"),
+    sa.CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+    sa.CheckConstraint("(state = 'pending') = (next_at IS NOT NULL)", name="next_at"),
+    sa.Index("ix_webhook_deliveries_webhook", "webhook_id", "created_at"),
+    sa.Index(
+        "ix_webhook_deliveries_due",
+        "next_at",
+        postgresql_where=sa.text("state = 'pending'"),
+        sqlite_where=sa.text("state = 'pending'"),
+    ),
+    sa.Index("ix_webhook_deliveries_ended", "state", "ended_at"),
+)
+
+BATCH_JOBS = sa.Table(
+    "batch_jobs",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("context", Json, nullable=False),
+    sa.Column("dry_run", sa.Boolean, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    # With whose rights it reads.
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("result", Json),
+    # How far it has come: the last id that was read, and how many pieces of the file there are.
+    sa.Column("after_id", sa.Text, nullable=False),
+    sa.Column("pieces", sa.Integer, nullable=False),
+    # When to go on; null where nothing is to be done.
+    sa.Column("next_at", Instant),
+    *(
+        sa.Column(f"{name}_at", Instant)
+        for name in ("pre_processed", "confirmed", "processing", "completed", "canceled", "failed")
+    ),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint(
+        "status IN ('created', 'pre_processed', 'confirmed', 'processing', 'completed',"
+        " 'canceled', 'failed')",
+        name="status",
+    ),
+    sa.Index("ix_batch_jobs_created_by", "created_by", "created_at"),
+    sa.Index(
+        "ix_batch_jobs_due",
+        "next_at",
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+    ),
+)
+
+FILE_PIECES = sa.Table(
+    "file_pieces",
+    METADATA,
+    sa.Column("file", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_file_pieces_created", "created_at"),
+)
+
 _USER = "SELECT id, email, role, password_hash, created_at FROM users"
 
 
@@ -127,6 +226,13 @@ async def user_by_id(tx: Tx, *, user_id: str) -> Row | None:
 async def users(tx: Tx) -> list[Row]:
     """Everybody, without secrets."""
     return await tx.fetch("SELECT id, email, role, created_at FROM users ORDER BY created_at, id")
+
+
+async def users_by_id(tx: Tx, *, user_ids: list[str]) -> list[Row]:
+    """Those of these users that there still are, without secrets."""
+    return await tx.fetch(
+        "SELECT id, email, role, created_at FROM users WHERE id IN :ids", ids=user_ids
+    )
 
 
 async def change_user(
@@ -388,4 +494,257 @@ async def set_drift_mark(tx: Tx, *, name: str, value: Row) -> None:
         " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         name=name,
         value=value,
+    )
+
+
+# ---- webhooks --------------------------------------------------------------------------------
+
+_WEBHOOK = (
+    "SELECT id, url, description, events, secret_number, previous_until, enabled_since,"
+    " disabled_at, disabled_reason, failing_since, created_by, created_at, updated_at FROM webhooks"
+)
+
+
+async def add_webhook(tx: Tx, *, row: Row) -> None:
+    """A new webhook; raises DuplicateRow when there is one for its URL."""
+    await tx.insert(WEBHOOKS, [row])
+
+
+async def webhook(tx: Tx, *, webhook_id: str) -> Row | None:
+    """One webhook."""
+    return await tx.fetch_one(f"{_WEBHOOK} WHERE id = :id", id=webhook_id)
+
+
+async def lock_webhook(tx: Tx, *, webhook_id: str) -> Row | None:
+    """One webhook, locked until the end of the transaction."""
+    return await tx.fetch_one(f"{_WEBHOOK} WHERE id = :id FOR UPDATE", id=webhook_id)
+
+
+async def webhooks(tx: Tx) -> list[Row]:
+    """All of them, the oldest first: there are never many."""
+    return await tx.fetch(f"{_WEBHOOK} ORDER BY created_at, id")
+
+
+async def somebody_listens(tx: Tx) -> bool:
+    """Whether any webhook is enabled."""
+    found = await tx.fetch_value("SELECT 1 FROM webhooks WHERE disabled_at IS NULL LIMIT 1")
+    return found is not None
+
+
+async def listeners(tx: Tx) -> list[Row]:
+    """id, events and enabled_since of the enabled webhooks."""
+    return await tx.fetch(
+        "SELECT id, events, enabled_since FROM webhooks WHERE disabled_at IS NULL ORDER BY id"
+    )
+
+
+async def save_webhook(tx: Tx, *, row: Row) -> None:
+    """Write what may change of a webhook; raises DuplicateRow for another's URL."""
+    await tx.execute(
+        "UPDATE webhooks SET url = :url, description = :description, events = :events,"
+        " secret_number = :secret_number, previous_until = :previous_until,"
+        " enabled_since = :enabled_since, disabled_at = :disabled_at,"
+        " disabled_reason = :disabled_reason, failing_since = :failing_since,"
+        " updated_at = :updated_at WHERE id = :id",
+        **{name: row[name] for name in row if name not in ("created_by", "created_at")},
+    )
+
+
+async def remove_webhook(tx: Tx, *, webhook_id: str) -> None:
+    """Forget a webhook and its deliveries."""
+    await tx.execute("DELETE FROM webhook_deliveries WHERE webhook_id = :id", id=webhook_id)
+    await tx.execute("DELETE FROM webhooks WHERE id = :id", id=webhook_id)
+
+
+async def webhook_works(tx: Tx, *, webhook_id: str) -> None:
+    """It took something: it does not fail any more."""
+    await tx.execute(
+        "UPDATE webhooks SET failing_since = NULL WHERE id = :id AND failing_since IS NOT NULL",
+        id=webhook_id,
+    )
+
+
+async def add_deliveries(tx: Tx, *, rows: list[Row]) -> int:
+    """What is to be sent; an event is sent to a webhook once, however often it is heard."""
+    return await tx.insert(WEBHOOK_DELIVERIES, rows, ignore_conflicts=True)
+
+
+async def due_deliveries(tx: Tx, *, now: datetime, passed_over: list[str], limit: int) -> list[Row]:
+    """id and webhook_id of what is due, the longest due first; not for webhooks passed over."""
+    return await tx.fetch(
+        "SELECT d.id, d.webhook_id FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id"
+        " WHERE d.state = 'pending' AND d.next_at <= :now AND w.disabled_at IS NULL"
+        + (" AND d.webhook_id NOT IN :passed_over" if passed_over else "")
+        + " ORDER BY d.next_at LIMIT :limit",
+        now=now,
+        limit=limit,
+        **({"passed_over": passed_over} if passed_over else {}),
+    )
+
+
+async def take_deliveries(tx: Tx, *, ids: list[str], now: datetime, until: datetime) -> list[Row]:
+    """Those that no other process took first, as tried once more and due again only after
+    ``until``, if nobody tells before then how the try went."""
+    taken = await tx.fetch(
+        "UPDATE webhook_deliveries SET attempts = attempts + 1, next_at = :until"
+        " WHERE id IN :ids AND state = 'pending' AND next_at <= :now RETURNING id",
+        ids=ids,
+        now=now,
+        until=until,
+    )
+    if not taken:
+        return []
+    return await tx.fetch(
+        "SELECT d.id, d.webhook_id, d.event_id, d.body, d.attempts, w.url, w.secret_number,"
+        " w.previous_until FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id"
+        " WHERE d.id IN :ids ORDER BY d.created_at, d.id",
+        ids=[row["id"] for row in taken],
+    )
+
+
+async def lock_delivery(tx: Tx, *, delivery_id: str) -> Row | None:
+    """state, attempts, tries of a delivery, locked; None if it is gone."""
+    return await tx.fetch_one(
+        "SELECT id, webhook_id, state, attempts, next_at, tries FROM webhook_deliveries"
+        " WHERE id = :id FOR UPDATE",
+        id=delivery_id,
+    )
+
+
+async def save_delivery(
+    tx: Tx,
+    *,
+    delivery_id: str,
+    state: str,
+    attempts: int,
+    next_at: datetime | None,
+    tries: list[Row],
+    ended_at: datetime | None,
+) -> None:
+    """How a delivery stands after a try, or when it is to be sent again."""
+    await tx.execute(
+        "UPDATE webhook_deliveries SET state = :state, attempts = :attempts, next_at = :next_at,"
+        " tries = :tries, ended_at = :ended_at WHERE id = :id",
+        id=delivery_id,
+        state=state,
+        attempts=attempts,
+        next_at=next_at,
+        tries=tries,
+        ended_at=ended_at,
+    )
+
+
+async def hasten_deliveries(tx: Tx, *, webhook_id: str, now: datetime) -> None:
+    """Let all that a webhook still has to be sent come due."""
+    await tx.execute(
+        "UPDATE webhook_deliveries SET next_at = :now"
+        " WHERE webhook_id = :webhook_id AND state = 'pending'",
+        webhook_id=webhook_id,
+        now=now,
+    )
+
+
+async def forget_deliveries(tx: Tx, *, state: str, before: datetime, limit: int) -> int:
+    """Remove what ended in a state before then, some at a time; how many."""
+    return await tx.execute(
+        "DELETE FROM webhook_deliveries WHERE id IN (SELECT id FROM webhook_deliveries"
+        " WHERE state = :state AND ended_at < :before ORDER BY ended_at LIMIT :limit)",
+        state=state,
+        before=before,
+        limit=limit,
+    )
+
+
+# ---- batch jobs and their files --------------------------------------------------------------
+
+
+async def add_job(tx: Tx, *, row: Row) -> None:
+    """A new batch job."""
+    await tx.insert(BATCH_JOBS, [row])
+
+
+async def job(tx: Tx, *, job_id: str) -> Row | None:
+    """One batch job."""
+    return await tx.fetch_one("SELECT * FROM batch_jobs WHERE id = :id", id=job_id)
+
+
+async def lock_job(tx: Tx, *, job_id: str) -> Row | None:
+    """One batch job, locked until the end of the transaction."""
+    return await tx.fetch_one("SELECT * FROM batch_jobs WHERE id = :id FOR UPDATE", id=job_id)
+
+
+async def jobs_under_way(tx: Tx, *, created_by: str) -> int:
+    """How many jobs of somebody are not over."""
+    many = await tx.fetch_value(
+        "SELECT COUNT(*) FROM batch_jobs WHERE created_by = :created_by"
+        " AND status NOT IN ('completed', 'canceled', 'failed')",
+        created_by=created_by,
+    )
+    return int(many)
+
+
+async def due_job(tx: Tx, *, now: datetime) -> str | None:
+    """Whether anything is due: the id of a job, or None."""
+    found = await tx.fetch_value(
+        "SELECT id FROM batch_jobs WHERE next_at <= :now ORDER BY next_at LIMIT 1", now=now
+    )
+    return None if found is None else str(found)
+
+
+async def take_job(tx: Tx, *, now: datetime, until: datetime) -> Row | None:
+    """The job that has been due for the longest time, as nobody else's until then; or None."""
+    row = await tx.fetch_one(
+        "SELECT * FROM batch_jobs WHERE next_at <= :now ORDER BY next_at, id LIMIT 1"
+        " FOR UPDATE SKIP LOCKED",
+        now=now,
+    )
+    if row is not None:
+        await tx.execute(
+            "UPDATE batch_jobs SET next_at = :until WHERE id = :id", id=row["id"], until=until
+        )
+    return row
+
+
+async def save_job(tx: Tx, *, row: Row) -> None:
+    """Write how far a job has come."""
+    await tx.execute(
+        "UPDATE batch_jobs SET status = :status, result = :result, after_id = :after_id,"
+        " pieces = :pieces, next_at = :next_at, pre_processed_at = :pre_processed_at,"
+        " confirmed_at = :confirmed_at, processing_at = :processing_at,"
+        " completed_at = :completed_at, canceled_at = :canceled_at, failed_at = :failed_at,"
+        " updated_at = :updated_at WHERE id = :id",
+        **{name: row[name] for name in row if name not in _FIXED_OF_JOB},
+    )
+
+
+_FIXED_OF_JOB = ("type", "context", "dry_run", "created_by", "role", "created_at")
+
+
+async def add_piece(tx: Tx, *, file: str, number: int, text: str, now: datetime) -> None:
+    """The next piece of a file; raises DuplicateRow when there is one of this number."""
+    row = {"file": file, "number": number, "text": text, "created_at": now}
+    await tx.insert(FILE_PIECES, [row])
+
+
+async def piece(tx: Tx, *, file: str, number: int) -> str | None:
+    """A piece of a file, or None."""
+    found = await tx.fetch_value(
+        "SELECT text FROM file_pieces WHERE file = :file AND number = :number",
+        file=file,
+        number=number,
+    )
+    return None if found is None else str(found)
+
+
+async def remove_pieces(tx: Tx, *, file: str) -> None:
+    """Remove a file."""
+    await tx.execute("DELETE FROM file_pieces WHERE file = :file", file=file)
+
+
+async def remove_old_pieces(tx: Tx, *, before: datetime) -> int:
+    """Remove files whose pieces were written before then, some at a time; how many pieces."""
+    return await tx.execute(
+        "DELETE FROM file_pieces WHERE file IN (SELECT file FROM file_pieces"
+        " WHERE created_at < :before ORDER BY created_at LIMIT 10)",
+        before=before,
     )

@@ -141,7 +141,8 @@ async def _list(
     if offset > OFFSET_MAX:
         raise Invalid("invalid_data", f"offset must be at most {OFFSET_MAX}: use a filter")
     params = {name: wire.text(given, name) for name in filters}
-    wanted = _wanted(parts, wire.text(given, "service"))
+    keepers = _keepers(parts) if path == "/dead-letters" else parts.upstreams
+    wanted = _wanted(keepers, wire.text(given, "service"))
     asked = _Asked(limit, offset)
     found = await _ask(wanted, path, who, {**params, "limit": limit + offset, "offset": 0})
     for upstream, answer in zip(wanted, found, strict=True):
@@ -149,17 +150,23 @@ async def _list(
             asked.missing.append(upstream.name)
         else:
             asked.answers.append(answer)
-    if not asked.answers:
+    # That we can tell of ourselves is no list of the services.
+    if {upstream.name for upstream in wanted} - {parts.own.name} == set(asked.missing) != set():
         raise Unavailable(f"no answer from {', '.join(asked.missing)}")
     return asked
 
 
-def _wanted(parts: Gate, service: str | None) -> list[Upstream]:
+def _keepers(parts: Gate) -> dict[str, Upstream]:
+    """Who has an inbox: the services, and the gateway itself."""
+    return {**parts.upstreams, "gateway": parts.own}
+
+
+def _wanted(keepers: dict[str, Upstream], service: str | None) -> list[Upstream]:
     if service is None:
-        return list(parts.upstreams.values())
-    if service not in parts.upstreams:
-        raise Invalid("invalid_data", f"service must be one of {', '.join(parts.upstreams)}")
-    return [parts.upstreams[service]]
+        return list(keepers.values())
+    if service not in keepers:
+        raise Invalid("invalid_data", f"service must be one of {', '.join(keepers)}")
+    return [keepers[service]]
 
 
 async def _ask(
@@ -181,7 +188,7 @@ async def _ask(
 
 async def _keeper(parts: Gate, letter_id: str) -> Upstream:
     """Whose queue a dead letter lies in: queues carry their service's name."""
-    found = parts.upstreams.get(letter_id.split(".", 1)[0])
+    found = _keepers(parts).get(letter_id.split(".", 1)[0])
     if found is None:
         raise NotFound("dead_letter_unknown", f"Dead letter with id: {letter_id} was not found")
     return found

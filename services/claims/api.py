@@ -151,9 +151,11 @@ async def list_claims(
     created_before: datetime | None = None,
     is_open: bool | None = None,
     queue: Literal["needs_review", "waiting_for_return", "stuck"] | None = None,
+    after: str | None = None,
 ) -> Response:
     """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat, and
     so may ``line_id``, which names replacement lines. ``queue``: what somebody has to look at.
+    With ``after`` only ids behind that one, in the order of ids.
     """
     _may_read(who)
     given: dict[str, Any] = {
@@ -175,6 +177,7 @@ async def list_claims(
             is_open=is_open,
             limit=limit,
             offset=offset,
+            after=after,
             now=clock.now(),
         )
     return http.json_response({"claims": claims, "count": count, "offset": offset, "limit": limit})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ from contracts.claims import (
     ClaimClosed,
     ClaimConfirmed,
     ClaimCreated,
+    ClaimItemCreated,
+    ClaimItemUpdated,
     ClaimRefunded,
     ClaimRefused,
     ClaimUpdated,
@@ -358,9 +361,32 @@ async def _say(
             ],
         )
         await outbox.put(tx, event, about=f"claim/{claim.id}", version=version)
+        if happening == "created":
+            await _say_items(tx, ClaimItemCreated, claim, claim.items, version)
+        if happening == "updated":
+            edited = [item for item in claim.items if item not in before.items]
+            await _say_items(tx, ClaimItemUpdated, claim, edited, version)
     if change.happened or claim != before:
         await store.save(tx, claim=replace(claim, version=version), now=now)
         await _note(tx, before, change, wrote)
+
+
+async def _say_items(
+    tx: Tx,
+    event: type[ClaimItemCreated | ClaimItemUpdated],
+    claim: Claim,
+    items: Sequence[ClaimItem],
+    version: int,
+) -> None:
+    for item in items:
+        said = event(
+            id=item.id,
+            claim_id=claim.id,
+            line_id=item.line_id,
+            quantity=item.quantity,
+            reason=item.reason,
+        )
+        await outbox.put(tx, said, about=f"claim-item/{item.id}", version=version)
 
 
 async def _note(tx: Tx, before: Claim, change: Change, wrote: tuple[Row, Row]) -> None:

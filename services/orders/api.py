@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from chassis import auth, clock, http
 from chassis.auth import Principal
+from chassis.db import Database
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from contracts.orders import PlaceClaimHold
@@ -29,6 +30,7 @@ _may_load = auth.require("admin")
 _may_refund = auth.require("admin", "agent", "finance")
 _may_change = auth.require("admin", "agent")
 _may_pack = auth.require("admin", "agent", "warehouse")
+_may_note = auth.require("admin", "agent", "finance", "warehouse")
 _staff = auth.require("admin", "agent", "finance", "ops", "warehouse")
 
 Limit = Annotated[int, Field(ge=0, le=1000)]
@@ -403,6 +405,70 @@ async def refund_payment(
         location=f"/payments/{payment_id}",
         one_statement=True,
     )
+
+
+# ---- notes --------------------------------------------------------------------------------------
+
+
+@router.get("/notes")
+async def list_notes(
+    db: Db, who: Who, resource_id: str | None = None, limit: Limit = 50, offset: Offset = 0
+) -> Response:
+    """A page of notes, of one thing if asked, newest first: {notes, count, offset, limit}."""
+    _staff(who)
+    async with db.reading() as tx:
+        notes, count = await queries.list_notes(
+            tx, resource_id=resource_id, limit=limit, offset=offset
+        )
+    return http.json_response({"notes": notes, "count": count, "offset": offset, "limit": limit})
+
+
+@router.get("/notes/{note_id}")
+async def get_note(note_id: str, db: Db, who: Who) -> Response:
+    """One note: {note}."""
+    _staff(who)
+    async with db.reading() as tx:
+        note = await queries.note_by_id(tx, note_id=note_id)
+    return http.json_response({"note": note})
+
+
+@router.post("/notes")
+async def write_note(body: schemas.WriteNote, db: Db, who: Who, attempt: Tries) -> Response:
+    """A new note, whose author is who asks: {note}."""
+    _may_note(who)
+    async with db.transaction() as tx:
+        note_id = await operations.add_note(
+            tx,
+            **body.model_dump(),
+            author_id=who.id,
+            key=attempt.key,
+            fingerprint=attempt.fingerprint,
+            now=clock.now(),
+        )
+    return await _note(db, note_id)
+
+
+@router.post("/notes/{note_id}")
+async def change_note(note_id: str, body: schemas.ChangeNote, db: Db, who: Who) -> Response:
+    """Another text: {note}."""
+    _may_note(who)
+    async with db.transaction() as tx:
+        await operations.change_note(tx, note_id=note_id, value=body.value, now=clock.now())
+    return await _note(db, note_id)
+
+
+@router.delete("/notes/{note_id}")
+async def remove_note(note_id: str, db: Db, who: Who) -> Response:
+    """Forget a note: {id, object, deleted}."""
+    _may_note(who)
+    async with db.transaction() as tx:
+        await operations.remove_note(tx, note_id=note_id)
+    return http.json_response({"id": note_id, "object": "note", "deleted": True})
+
+
+async def _note(db: Database, note_id: str) -> Response:
+    async with db.reading() as tx:
+        return http.json_response({"note": await queries.note_by_id(tx, note_id=note_id)})
 
 
 # ---- customers and reference data ---------------------------------------------------------------

@@ -227,3 +227,8 @@ def returned_status(*, ordered: int, returned: int, action_required: bool) -> st
     if action_required:
         return "requires_action"
     return "returned" if returned >= ordered else "partially_returned"
+
+
+def note_unknown(*, note_id: str) -> NotFound:
+    """No such note, in Medusa's words."""
+    return NotFound("note_unknown", f"Note with id: {note_id} was not found.")

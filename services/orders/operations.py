@@ -31,6 +31,9 @@ from contracts.orders import (
     ClaimRefundDeclined,
     ClaimRefundSucceeded,
     ExecuteClaimRefund,
+    NoteCreated,
+    NoteDeleted,
+    NoteUpdated,
     PlaceClaimHold,
     PlaceReturnHold,
     ReleaseClaimHold,
@@ -890,6 +893,63 @@ async def record_capture(
     if first:
         await capturing.answered(tx, order, capture, posted=posted, message=message, now=now)
         await paying.close_order(tx, order, now)
+
+
+# ---------------------------------------------------------------------------------- notes
+
+
+async def add_note(
+    tx: Tx,
+    *,
+    resource_type: str,
+    resource_id: str,
+    value: str,
+    author_id: str,
+    key: str | None,
+    fingerprint: str,
+    now: datetime,
+) -> str:
+    """Write a note about anything that has an id; the note's id, also for a known key."""
+    note_id = new_id("note")
+    if key is not None:
+        earlier = await idempotency.claim_key(
+            tx, principal=author_id, key=key, fingerprint=fingerprint, subject_id=note_id
+        )
+        if earlier is not None:
+            return earlier
+    about = {"resource_type": resource_type, "resource_id": resource_id}
+    row = {"id": note_id, **about, "value": value, "author_id": author_id, "version": 1}
+    await store.add_note(tx, row={**row, "created_at": now, "updated_at": now})
+    await put(tx, NoteCreated(id=note_id, **about), about=f"note/{note_id}", version=1)
+    # Not its text: the trail is for ever, and people write names into notes.
+    await audit.record(tx, action="note.created", about=f"note/{note_id}", after=about)
+    return note_id
+
+
+async def change_note(tx: Tx, *, note_id: str, value: str, now: datetime) -> str:
+    """Another text; the note's id. Raises ``note_unknown``."""
+    about, version = await _note(tx, note_id)
+    await store.change_note(tx, note_id=note_id, value=value, now=now)
+    await put(tx, NoteUpdated(id=note_id, **about), about=f"note/{note_id}", version=version)
+    await audit.record(tx, action="note.updated", about=f"note/{note_id}", after=about)
+    return note_id
+
+
+async def remove_note(tx: Tx, *, note_id: str) -> None:
+    """Forget a note and its text. Raises ``note_unknown``."""
+    about, version = await _note(tx, note_id)
+    await store.remove_note(tx, note_id=note_id)
+    await put(tx, NoteDeleted(id=note_id, **about), about=f"note/{note_id}", version=version)
+    await audit.record(tx, action="note.deleted", about=f"note/{note_id}", before=about)
+
+
+async def _note(tx: Tx, note_id: str) -> tuple[dict[str, str], int]:
+    """What a note is about, and the version that a change of it makes."""
+    row = await store.lock_note(tx, note_id=note_id)
+    if row is None:
+        raise domain.note_unknown(note_id=note_id)
+    about = {"resource_type": row["resource_type"], "resource_id": row["resource_id"]}
+    return about, row["version"] + 1
 
 
 # ---------------------------------------------------------------------------------- import

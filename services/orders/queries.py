@@ -418,12 +418,18 @@ async def unsent_units(tx: Tx, *, line_id: str) -> Row:
 async def list_orders(
     tx: Tx, *, filters: schemas.OrderFilters, customer_id: str | None
 ) -> tuple[list[Row], int]:
-    """A page of whole orders and how many there are in all. Raises Invalid for a wrong filter."""
+    """A page of whole orders and how many there are in all. Raises Invalid for a wrong filter.
+
+    ``after`` pages by id: whoever reads everything meets no order twice and misses none.
+    """
     where, params = _where(filters, customer_id)
     count = int(await tx.fetch_value(f"SELECT COUNT(*) FROM orders o{where}", **params))
+    sorting = _sorting(filters.order)
+    if filters.after is not None:
+        where += f"{' AND' if where else ' WHERE'} o.id > :after"
+        params["after"], sorting = filters.after, "o.id"
     ids = await tx.fetch(
-        f"SELECT o.id FROM orders o{where} ORDER BY {_sorting(filters.order)}"
-        " LIMIT :limit OFFSET :offset",
+        f"SELECT o.id FROM orders o{where} ORDER BY {sorting} LIMIT :limit OFFSET :offset",
         limit=filters.limit,
         offset=filters.offset,
         **params,
@@ -665,6 +671,38 @@ async def list_customers(
         **params,
     )
     return rows, count
+
+
+_NOTE = "SELECT id, resource_type, resource_id, value, author_id, created_at, updated_at FROM notes"
+
+
+async def note_by_id(tx: Tx, *, note_id: str) -> Row:
+    """One note. Raises ``note_unknown``."""
+    row = await tx.fetch_one(f"{_NOTE} WHERE id = :id", id=note_id)
+    if row is None:
+        raise domain.note_unknown(note_id=note_id)
+    return _shown_note(row)
+
+
+async def list_notes(
+    tx: Tx, *, resource_id: str | None, limit: int, offset: int
+) -> tuple[list[Row], int]:
+    """A page of notes, the newest first, and how many there are."""
+    where, params = "", {}
+    if resource_id is not None:
+        where, params = " WHERE resource_id = :resource_id", {"resource_id": resource_id}
+    count = int(await tx.fetch_value(f"SELECT COUNT(*) FROM notes{where}", **params))
+    rows = await tx.fetch(
+        f"{_NOTE}{where} ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset",
+        limit=limit,
+        offset=offset,
+        **params,
+    )
+    return [_shown_note(row) for row in rows], count
+
+
+def _shown_note(row: Row) -> Row:
+    return {**row, "metadata": {}, "deleted_at": None}
 
 
 async def shipping_options(tx: Tx, *, region_id: str | None, is_return: bool | None) -> list[Row]:

@@ -363,6 +363,31 @@ class UpdateOrder(_Body):
     shipping_method: list[Any] | None = None
 
 
+class WriteNote(BaseModel):
+    """A note about anything that has an id."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"resource_type": "order", "resource_id": "order_01", "value": "calls back"}
+        },
+    )
+
+    resource_type: Id
+    resource_id: Id
+    value: Words
+
+
+class ChangeNote(BaseModel):
+    """Another text for a note."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"value": "called back"}}
+    )
+
+    value: Words
+
+
 class OrderFilters(BaseModel):
     """The list's query parameters; several values of one parameter mean any of them."""
 
@@ -398,3 +423,4 @@ class OrderFilters(BaseModel):
     limit: Annotated[int, Field(ge=0, le=500)] = 50
     offset: Annotated[int, Field(ge=0)] = 0
     order: str = "-created_at"
+    after: str | None = Field(None, description="only ids behind this one, in the order of ids")

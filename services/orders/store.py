@@ -392,6 +392,22 @@ transfers = sa.Table(
     sa.CheckConstraint("debit_account <> credit_account", name="accounts"),
 )
 
+# What somebody wrote about an order, a claim or anything else: orders keeps it for all.
+notes = sa.Table(
+    "notes",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("resource_type", _Text, nullable=False),
+    sa.Column("resource_id", _Text, nullable=False),
+    sa.Column("value", _Text, nullable=False),
+    sa.Column("author_id", _Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Index("ix_notes_resource", "resource_id", "created_at"),
+    sa.Index("ix_notes_created", "created_at", "id"),
+)
+
 
 # ---------------------------------------------------------------------------------- orders
 
@@ -1034,6 +1050,37 @@ async def attempts_of(tx: Tx, *, refund_id: str) -> list[Row]:
     return await tx.fetch(
         "SELECT * FROM refund_attempts WHERE refund_id = :id ORDER BY position", id=refund_id
     )
+
+
+# ---------------------------------------------------------------------------------- notes
+
+
+async def add_note(tx: Tx, *, row: Mapping[str, Any]) -> None:
+    """A new note."""
+    await tx.insert(notes, [row])
+
+
+async def lock_note(tx: Tx, *, note_id: str) -> Row | None:
+    """resource_type, resource_id and version of a note, locked; or None."""
+    return await tx.fetch_one(
+        "SELECT resource_type, resource_id, version FROM notes WHERE id = :id FOR UPDATE",
+        id=note_id,
+    )
+
+
+async def change_note(tx: Tx, *, note_id: str, value: str, now: datetime) -> None:
+    """Another text; the version goes up by one."""
+    await tx.execute(
+        "UPDATE notes SET value = :value, updated_at = :now, version = version + 1 WHERE id = :id",
+        id=note_id,
+        value=value,
+        now=now,
+    )
+
+
+async def remove_note(tx: Tx, *, note_id: str) -> None:
+    """Forget a note and its text."""
+    await tx.execute("DELETE FROM notes WHERE id = :id", id=note_id)
 
 
 # ---------------------------------------------------------------------------------- import

@@ -158,8 +158,10 @@ async def list_returns(
     status: Ids = None,
     limit: Limit = 50,
     offset: Offset = 0,
+    after: str | None = None,
 ) -> Response:
-    """Returns, newest first: {returns, count, offset, limit}."""
+    """Returns, newest first: {returns, count, offset, limit}; with ``after`` only ids behind that
+    one, in the order of ids."""
     async with db.reading() as tx:
         page = await queries.returns_page(
             tx,
@@ -169,6 +171,7 @@ async def list_returns(
             statuses=status,
             limit=limit,
             offset=offset,
+            after=after,
         )
     return http.json_response(page)
 

@@ -68,8 +68,12 @@ async def returns_page(
     statuses: Sequence[str] | None = None,
     limit: int = 50,
     offset: int = 0,
+    after: str | None = None,
 ) -> dict[str, Any]:
-    """Returns, newest first: {returns, count, offset, limit}; ``count`` is without the limit."""
+    """Returns, newest first: {returns, count, offset, limit}; ``count`` is without the limit.
+
+    ``after`` pages by id instead: whoever reads everything meets no return twice and misses none.
+    """
     given = {
         "owner": owner,
         "order_ids": None if order_ids is None else list(order_ids),
@@ -78,14 +82,18 @@ async def returns_page(
     }
     params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     where = " AND ".join(["returns.status IS NOT NULL", *(_FILTERS[name] for name in params)])
+    count = await tx.fetch_value(f"SELECT COUNT(*) AS n FROM returns WHERE {where}", **params)
+    sorting = "returns.created_at DESC, returns.id DESC"
+    if after is not None:
+        where, sorting = f"{where} AND returns.id > :after", "returns.id"
+        params["after"] = after
     rows = await tx.fetch(
         f"SELECT {_COLUMNS} FROM returns WHERE {where}"
-        " ORDER BY returns.created_at DESC, returns.id DESC LIMIT :limit OFFSET :offset",
+        f" ORDER BY {sorting} LIMIT :limit OFFSET :offset",
         limit=limit,
         offset=offset,
         **params,
     )
-    count = await tx.fetch_value(f"SELECT COUNT(*) AS n FROM returns WHERE {where}", **params)
     return {
         "returns": await _shaped(tx, rows),
         "count": count,

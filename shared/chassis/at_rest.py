@@ -37,9 +37,9 @@ async def findings(tx: Tx) -> list[Row]:
 
 async def sent_messages(tx: Tx, *, after: int, limit: int) -> list[Row]:
     """Messages that were confirmed, a page in the order of writing: seq, id, exchange,
-    routing_key. Begin after 0, go on after the last seq."""
+    routing_key, created_at. Begin after 0, go on after the last seq."""
     return await tx.fetch(
-        "SELECT seq, id, exchange, routing_key FROM outbox"
+        "SELECT seq, id, exchange, routing_key, created_at FROM outbox"
         " WHERE seq > :after AND sent_at IS NOT NULL ORDER BY seq LIMIT :limit",
         after=after,
         limit=limit,

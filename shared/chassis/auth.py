@@ -51,10 +51,15 @@ class Principal:
         return self.role in ("customer", "guest")
 
 
-def private_key(secret: str, purpose: str) -> Ed25519PrivateKey:
-    """The signing key that a secret gives for a purpose (HKDF-SHA256): one secret, many keys."""
+def derived_key(secret: str, purpose: str) -> bytes:
+    """The 32 bytes that a secret gives for a purpose (HKDF-SHA256): one secret, many keys."""
     derived = HKDF(hashes.SHA256(), 32, salt=None, info=f"reclamo {purpose}".encode())
-    return Ed25519PrivateKey.from_private_bytes(derived.derive(secret.encode()))
+    return derived.derive(secret.encode())
+
+
+def private_key(secret: str, purpose: str) -> Ed25519PrivateKey:
+    """The signing key that a secret gives for a purpose."""
+    return Ed25519PrivateKey.from_private_bytes(derived_key(secret, purpose))
 
 
 def public_text(key: Ed25519PrivateKey) -> str:
@@ -73,6 +78,11 @@ class Issuer:
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
         self._recent: dict[tuple[Principal, str], tuple[float, str]] = {}
+
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        """What its tokens are checked with."""
+        return self._key.public_key()
 
     def mint(self, principal: Principal, audience: str) -> str:
         """A token that says: the gateway asks ``audience`` on behalf of ``principal``."""

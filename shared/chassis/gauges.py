@@ -114,14 +114,14 @@ class Gauges:
     async def _values(self, tx: Tx) -> dict[Series, float]:
         one = (self._service,)
         now = clock.now()
-        lag = await unsent.lag(tx, now=now)
-        found: dict[Series, float] = {
-            (UNSENT, one): float(lag["unsent"]),
-            (UNSENT_AGE, one): lag["oldest_age_s"],
-            (BLOCKED, one): float(lag["blocked"]),
-            (PARKED, one): 0.0,
-            (DEAD, one): 0.0,
-        }
+        found: dict[Series, float] = {(PARKED, one): 0.0, (DEAD, one): 0.0}
+        if "outbox" in tx.database.tables:
+            lag = await unsent.lag(tx, now=now)
+            found |= {
+                (UNSENT, one): float(lag["unsent"]),
+                (UNSENT_AGE, one): lag["oldest_age_s"],
+                (BLOCKED, one): float(lag["blocked"]),
+            }
         for row in await tx.fetch(
             "SELECT state, COUNT(*) AS many FROM inbox WHERE state <> 'done' GROUP BY state"
         ):

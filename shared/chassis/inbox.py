@@ -117,6 +117,7 @@ class Inbox:
             model.key: (model, handler) for model, handler in subscription.handlers.items()
         }
         self._models = subscription.models
+        self._envelopes = subscription.envelopes
         self._verify_sender = verify_sender
 
     async def deliver(self, delivery: Delivery) -> None:
@@ -198,7 +199,8 @@ class Inbox:
         )
         await failpoint(f"{self._service}.{envelope.key}.k1")
         model, handler = self._handlers[envelope.key]
-        await handler(tx, envelope.message(model))
+        message = envelope.message(model)
+        await handler(tx, envelope if self._envelopes else message)
         await failpoint(f"{self._service}.{envelope.key}.k3")
 
     async def _park(

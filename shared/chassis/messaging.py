@@ -181,10 +181,15 @@ back to the queue."""
 
 @dataclass(frozen=True)
 class Subscription:
-    """A queue and the handler of each message class it takes."""
+    """A queue and the handler of each message class it takes.
+
+    A handler gets the message; with ``envelopes`` the Envelope instead, checked to hold it, which
+    also tells when, by whom and in which order it was said.
+    """
 
     queue: str
     handlers: Mapping[Any, Callable[..., Awaitable[None]]] = field(default_factory=dict)
+    envelopes: bool = False
 
     @property
     def bindings(self) -> tuple[tuple[str, str], ...]:

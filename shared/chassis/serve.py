@@ -89,20 +89,7 @@ async def run(
     failpoints.arm(settings.failpoint)
     if settings.failpoint_file:
         failpoints.arm_from(settings.failpoint_file)
-    if not settings.bus_url.startswith(("amqp://", "amqps://")):
-        raise MissingSetting(
-            "RECLAMO_BUS_URL must be amqp://user:password@host/ for a service of its own; "
-            "`reclamo up --embedded` runs everything in one process without a broker"
-        )
-    # Here and not above: the embedded mode, which serves too, has no broker.
-    from chassis.bus_rabbit import RabbitBus
-
-    bus = RabbitBus(
-        settings.bus_url,
-        Topology.of(subscriptions),
-        service_name=name,
-        declare=settings.bus_declare,
-    )
+    bus = broker(name, subscriptions, settings)
     service = build(
         settings, connect(settings.database_url(name)), bus, internal_verifier(settings, name)
     )
@@ -116,6 +103,24 @@ async def run(
         await bus.stop()
         await service.stop()
         log.info("stopped", service=name)
+
+
+def broker(name: str, subscriptions: tuple[Subscription, ...], settings: Settings) -> Bus:
+    """The bus of a process of its own, not started. Raises MissingSetting."""
+    if not settings.bus_url.startswith(("amqp://", "amqps://")):
+        raise MissingSetting(
+            "RECLAMO_BUS_URL must be amqp://user:password@host/ for a service of its own; "
+            "`reclamo up --embedded` runs everything in one process without a broker"
+        )
+    # Here and not above: the embedded mode, which serves too, has no broker.
+    from chassis.bus_rabbit import RabbitBus
+
+    return RabbitBus(
+        settings.bus_url,
+        Topology.of(subscriptions),
+        service_name=name,
+        declare=settings.bus_declare,
+    )
 
 
 def options(name: str) -> argparse.Namespace:

@@ -57,9 +57,18 @@ class Entry:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues that take it: commands and replies have one per service."""
+        """The queues of services that take it: commands and replies have one per service."""
         purpose = "commands" if self.kind == "command" else "saga"
         return tuple(f"{service}.{purpose}.v1" for service in self.heard_by)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Medusa's names of an event, and ours in its style: what ``data.name`` may be. Empty for
+        commands and replies, which the outside does not hear."""
+        field = self.model.model_fields.get("name")
+        if self.kind == "command" or field is None:
+            return ()
+        return (str(field.default), *getattr(self.model, "other_names", ()))
 
 
 def entry_of(key: str, model: Model) -> Entry:
@@ -89,6 +98,11 @@ def entries() -> tuple[Entry, ...]:
     return tuple(entry_of(key, model) for key, model in MESSAGES.items())
 
 
+def public_events() -> tuple[Entry, ...]:
+    """The events that carry a name: what webhooks and consumers outside may hear."""
+    return tuple(entry for entry in entries() if entry.names)
+
+
 def schema_path(key: str) -> Path:
     """Where the golden schema of a message lies."""
     return SCHEMAS / f"{key}.json"
@@ -105,6 +119,7 @@ def events_page_rows() -> list[dict[str, Any]]:
             "said_by": entry.said_by,
             "heard_by": list(entry.heard_by),
             "outside_only": entry.outside_only,
+            "names": list(entry.names),
             "queues": list(entry.queues),
             "summary": entry.summary,
             "description": entry.description,

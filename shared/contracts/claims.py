@@ -40,6 +40,43 @@ class ClaimCreated(_ClaimState):
     name: str = "claim.created"
 
 
+class _ClaimItemState(Event):
+    """What every event of a claim item tells; its texts and images are asked for."""
+
+    name: str
+    id: str
+    claim_id: str
+    line_id: str
+    quantity: int
+    reason: str
+
+
+_ITEM: dict[str, Any] = {
+    "id": "citm_01",
+    "claim_id": "claim_01",
+    "line_id": "item_01",
+    "quantity": 1,
+    "reason": "wrong_item",
+}
+
+
+class ClaimItemCreated(_ClaimItemState):
+    """Said by claims for each item of a claim that was created; for outside only."""
+
+    key: ClassVar[str] = "claims.claim-item.created.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "claim_item.created", **_ITEM}
+    name: str = "claim_item.created"
+
+
+class ClaimItemUpdated(_ClaimItemState):
+    """Said by claims for each item that somebody changed, with the version of its claim;
+    for outside only."""
+
+    key: ClassVar[str] = "claims.claim-item.updated.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "claim_item.updated", **_ITEM}
+    name: str = "claim_item.updated"
+
+
 class ClaimRefunded(_ClaimState):
     """Said by claims when the money of a claim went out; for outside only."""
 
@@ -107,6 +144,8 @@ class ClaimClosed(_ClaimState):
 
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimCreated,
+    ClaimItemCreated,
+    ClaimItemUpdated,
     ClaimRefunded,
     ClaimConfirmed,
     ClaimRefused,

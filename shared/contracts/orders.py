@@ -347,6 +347,7 @@ class OrderItemsReturned(Event):
     """
 
     key: ClassVar[str] = "orders.order.items-returned.v1"
+    other_names: ClassVar[tuple[str, ...]] = ("order.return_action_required",)
     example: ClassVar[dict[str, Any]] = {
         "name": "order.items_returned",
         "id": "order_01",
@@ -551,6 +552,42 @@ class OrderUpdated(Event):
     payment_status: str
 
 
+class _NoteState(Event):
+    """What every event of a note tells: its id and what it is about, never its text."""
+
+    name: str
+    id: str
+    resource_type: str
+    resource_id: str
+
+
+_NOTE = {"id": "note_01", "resource_type": "order", "resource_id": "order_01"}
+
+
+class NoteCreated(_NoteState):
+    """Said by orders when somebody wrote a note; for outside only."""
+
+    key: ClassVar[str] = "orders.note.created.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "note.created", **_NOTE}
+    name: str = "note.created"
+
+
+class NoteUpdated(_NoteState):
+    """Said by orders when the text of a note was changed; for outside only."""
+
+    key: ClassVar[str] = "orders.note.updated.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "note.updated", **_NOTE}
+    name: str = "note.updated"
+
+
+class NoteDeleted(_NoteState):
+    """Said by orders when a note was removed; for outside only."""
+
+    key: ClassVar[str] = "orders.note.deleted.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "note.deleted", **_NOTE}
+    name: str = "note.deleted"
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     PlaceClaimHold,
     ClaimHoldPlaced,
@@ -578,4 +615,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     OrderArchived,
     OrderCanceled,
     OrderUpdated,
+    NoteCreated,
+    NoteUpdated,
+    NoteDeleted,
 )

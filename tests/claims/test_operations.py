@@ -163,6 +163,21 @@ class TestOpenClaim:
         assert claim["version"] == len(told)
         await nothing_wrong(world)
 
+    @EACH
+    async def test_each_item_is_told_of_once(self, world: World, name: str) -> None:
+        accepted = await open_claim(world, REQUESTS[name])
+        await world.pump()
+        items = await world.rows("SELECT id, line_id, quantity, reason FROM claim_items")
+        told = [one for one in await world.said() if one.key == "claims.claim-item.created.v1"]
+        assert [(one.subject, one.sequence, one.data) for one in told] == [
+            (
+                f"claim-item/{item['id']}",
+                1,
+                {"name": "claim_item.created", "claim_id": accepted.claim_id, **item},
+            )
+            for item in items
+        ]
+
     async def test_a_plain_refund_is_one_command(self, world: World) -> None:
         await open_claim(world)
         await world.pump()

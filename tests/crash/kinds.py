@@ -130,6 +130,7 @@ KINDS = {
             claim="refused",
             weight=1,
         ),
+        Kind("export", ("export",), status=201),
         Kind("refused: no stock", ("claim replace by none",), status=400, claim="refused"),
         Kind("refused: units", ("claim replace too many",), status=400, claim="refused"),
         Kind("refused: return", ("return too many",), status=400, returned="refused"),
@@ -172,6 +173,8 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
         return f"{order}/claims/{known['claim_id']}/cancel", {}
     if act == "cancel return":
         return f"/admin/returns/{known['return_id']}/cancel", {}
+    if act == "export":
+        return "/admin/batch-jobs", {"type": "order-export", "context": {}}
     assert act == "refund", act
     return f"{order}/refund", {"amount": LOST_ANSWER, "reason": "discount"}
 

@@ -2,7 +2,8 @@
 
 k1 after BEGIN, k3 before COMMIT, k4 after COMMIT and before the acknowledgement or answer;
 r1 before a message is published, r2 after one was confirmed while others are under way, r3 before
-the mark; p1 to p3 around the payment provider.
+the mark; p1 to p3 around the payment provider; w1 to w3 around the receiver of a webhook;
+x1 to x3 around the writing of a piece of an export.
 """
 
 from __future__ import annotations
@@ -34,15 +35,19 @@ LOOPS = {
     "refunds": ("refund.p1", "refund.p2", "refund.p3"),
     "captures": ("capture.p1", "capture.p2", "capture.p3"),
     "audit": ("audit.k3", "audit.k4"),
+    "webhooks": ("webhook.w1", "webhook.w2", "webhook.w3"),
+    "exports": ("export.x1", "export.x2", "export.x3"),
 }
 ACCEPT = ("accept.k1", "accept.k3", "accept.k4")
 ANSWER = ("answer.k3", "answer.k4")
+# The gateway hears every event by one and the same handler: it is met with one of them.
+HEARD = "claims.claim.created.v1"
 
 
 @dataclass(frozen=True)
 class Point:
-    """A failpoint; ``family``: message, relay, timers, parked, refunds, captures, audit, accept or
-    answer.
+    """A failpoint; ``family``: message, relay, timers, parked, refunds, captures, audit, webhooks,
+    exports, accept or answer.
 
     ``message`` is the key of the message whose handling passes it, else empty.
     """
@@ -61,6 +66,15 @@ class Point:
 def points() -> tuple[Point, ...]:
     """All of them, sorted."""
     found = {Point("gateway", place, "answer") for place in ANSWER}
+    assert HEARD in handled("gateway")
+    found |= {
+        Point("gateway", f"{HEARD}.{moment}", "message", HEARD) for moment in ("k1", "k3", "k4")
+    }
+    found |= {
+        Point("gateway", place, loop)
+        for loop in ("parked", "webhooks", "exports")
+        for place in LOOPS[loop]
+    }
     for service in SERVICES:
         found |= {Point(service, place, "relay") for place in RELAY}
         for key in handled(service):

@@ -27,9 +27,11 @@ from chassis.topology import dead_letter_queue
 from deploy.assembly import PROCESSES, SERVICES, STORES, topology
 from deploy.secrets_file import Secrets
 from deploy.verify import Report, verify
+from gateway import store as gateway_store
 from services.orders import invariants as orders_books
 from tests.crash.clients import PATIENCE_S, Clients, Errand, Wrong
 from tests.crash.history import Books, History, audit, events, read_books
+from tests.crash.listener import Listener
 from tests.crash.nursery import ForkedLocal, Nursery
 
 REST_WITHIN_S = 60.0
@@ -57,6 +59,8 @@ class Shop(Clients):
                 "RECLAMO_TOKEN_REQUESTS_PER_MINUTE": "10000000",
                 "RECLAMO_FAILPOINT_FILE": str(self.failpoints),
                 "RECLAMO_LOG_LEVEL": "WARNING",
+                # The one who listens is on loopback.
+                "RECLAMO_WEBHOOK_TARGETS": "any",
                 **(extra or {}),
             },
         )
@@ -65,6 +69,8 @@ class Shop(Clients):
         self.kills = 0
         self.rest_within_s = REST_WITHIN_S
         self.databases: dict[str, Database] = {}
+        self.listener = Listener()
+        self._gateway: Database | None = None
         self._orders = orders
         self._keeper: asyncio.Task[None] | None = None
         self._sender: RabbitBus | None = None
@@ -80,7 +86,10 @@ class Shop(Clients):
             database = connect(self.system.database_url(name))
             self.databases[name] = database.serve(name, STORES[name].METADATA)
             await database.open()
+        self._gateway = connect(self.system.database_url("gateway"))
+        await self._gateway.serve("gateway", gateway_store.METADATA).open()
         await self.stock_up(self._orders)
+        await self._let_listen()
         queues = [name for q in topology().queues for name in (q, dead_letter_queue(q))]
         await eventually(lambda: all(self.system.rabbit.would_keep(q) for q in queues), 60)
 
@@ -92,12 +101,26 @@ class Shop(Clients):
             if self._sender is not None:
                 await self._sender.stop()
             await self.go()
-            for database in self.databases.values():
-                await database.close()
+            await self.listener.stop()
+            for database in (*self.databases.values(), self._gateway):
+                if database is not None:
+                    await database.close()
             self.system.kill()
             await self.system.stop()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _let_listen(self) -> None:
+        """Somebody outside is told of everything from now on."""
+        await self.listener.start()
+        assert self._session is not None
+        async with self._session.post(
+            f"{self.system.url}/admin/webhooks",
+            json={"url": self.listener.url, "events": ["*"]},
+            headers={"x-medusa-access-token": self.system.secrets.admin_token},
+        ) as answer:
+            if answer.status != 200:
+                raise Wrong(await answer.text())
 
     async def _keep(self) -> None:
         """Start again at once what ended by itself."""
@@ -208,15 +231,29 @@ class Shop(Clients):
             now=clock.now() - timedelta(seconds=1),
         )
 
+    async def gateways_work_comes_due(self) -> None:
+        """What a dead gateway had in hand is not waited for."""
+        for sql in (
+            "UPDATE webhook_deliveries SET next_at = :now WHERE state = 'pending'",
+            "UPDATE batch_jobs SET next_at = :now WHERE next_at IS NOT NULL",
+        ):
+            await self.write("gateway", sql, now=clock.now())
+
     async def write(self, service: str, sql: str, **params: Any) -> int:
         """A statement in a service's database; rows touched."""
-        async with self.databases[service].transaction() as tx:
+        async with self._database(service).transaction() as tx:
             return await tx.execute(sql, **params)
 
     async def rows(self, service: str, sql: str, **params: Any) -> list[Row]:
         """What a service's database says."""
-        async with self.databases[service].reading() as tx:
+        async with self._database(service).reading() as tx:
             return await tx.fetch(sql, **params)
+
+    def _database(self, service: str) -> Database:
+        if service != "gateway":
+            return self.databases[service]
+        assert self._gateway is not None
+        return self._gateway
 
     # ------------------------------------------------------------------ what is true afterwards
 
@@ -241,7 +278,16 @@ class Shop(Clients):
                 found += [f"{name}: {row['message']}" for row in await at_rest.findings(tx)]
                 if name == "orders":
                     found += [f"refund {row}" for row in await orders_books.unsettled(tx)]
-        return found
+        async with self._database("gateway").reading() as tx:
+            found += [f"gateway: {row['message']}" for row in await at_rest.findings(tx)]
+        pending = await self.rows(
+            "gateway", "SELECT name, tries FROM webhook_deliveries WHERE state = 'pending'"
+        )
+        found += [f"webhook {row['name']}, tried: {row['tries']}" for row in pending]
+        jobs = await self.rows(
+            "gateway", "SELECT id, status FROM batch_jobs WHERE next_at IS NOT NULL"
+        )
+        return found + [f"batch job {row['id']} is {row['status']}" for row in jobs]
 
     async def all_is_well(self, since: datetime, *, errands: list[Errand] | None = None) -> float:
         """At rest; every invariant; the books hold what clients were told; the same answers for
@@ -260,7 +306,18 @@ class Shop(Clients):
         return seconds
 
     async def _audited(self) -> list[str]:
-        return audit(events(self.history.file), await self.books())[:20]
+        wrong = audit(events(self.history.file), await self.books())
+        for row in await self.rows(
+            "gateway", "SELECT event_id, name, state FROM webhook_deliveries"
+        ):
+            if row["state"] != "delivered" or row["event_id"] not in self.listener.heard:
+                wrong.append(f"webhook {row['name']} is {row['state']}, and nobody heard it")
+        wrong += [
+            f"batch job {row['id']} is {row['status']}, its file has {row['lines']} lines"
+            for row in await self.rows("gateway", _EXPORTED)
+            if row["status"] != "completed" or row["lines"] != self._orders + 1
+        ]
+        return wrong[:20]
 
     async def verified(self) -> Report:
         """``reclamo verify --at-rest``."""
@@ -332,6 +389,11 @@ class Shop(Clients):
         )
 
 
+# A line of the file is of one order; the first one is the header.
+_EXPORTED = (
+    "SELECT id, status, (SELECT SUM(LENGTH(text) - LENGTH(REPLACE(text, CHR(10), '')))"
+    " FROM file_pieces WHERE file = batch_jobs.id) AS lines FROM batch_jobs"
+)
 _SAGA_OWNERS = ("orders", "claims", "returns")
 
 

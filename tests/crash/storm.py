@@ -27,7 +27,7 @@ from chassis.engines import PostgresServer, free_port
 from chassis.inbox import Inbox
 from chassis.messaging import Delivery, Envelope
 from chassis.testing import eventually
-from deploy.assembly import PROCESSES, SUBSCRIPTIONS, topology
+from deploy.assembly import PROCESSES, SERVICES, SUBSCRIPTIONS, topology_of_services
 from deploy.embedded import Embedded
 from deploy.secrets_file import Secrets
 from deploy.verify import verify
@@ -171,7 +171,7 @@ class Inside(Clients):
 
     async def messages(self) -> list[Delivery]:
         """Every message that was ever sent, once per queue that got it."""
-        bound = topology()
+        bound = topology_of_services()
         found = []
         for database in self.databases.values():
             async with database.reading() as tx:
@@ -288,8 +288,8 @@ async def _blow(
     before = await shop.picture(traces=not storm.inbox)
     inboxes = {
         part.queue: kind(name, shop.databases[name], part)
-        for name, parts in SUBSCRIPTIONS.items()
-        for part in parts
+        for name in SERVICES
+        for part in SUBSCRIPTIONS[name]
     }
     try:
         while storm.deliveries < count:

@@ -12,6 +12,8 @@ from chassis.bus_local import LocalBus
 from chassis.db import connect
 from contracts.catalogue import MESSAGES
 from deploy.assembly import SERVICES, settings_of, topology
+from deploy.embedded import Embedded
+from deploy.secrets_file import Secrets
 from gateway.settings import GatewaySettings
 from tests.crash import points as listing
 from tests.crash.points import LOOPS, SAGAS, points
@@ -68,6 +70,19 @@ async def test_every_loop_of_a_service_has_its_points(service: str, tmp_path: Pa
         assert {f"{service}.{place}" for name in names for place in LOOPS[name]} <= NAMES
     finally:
         await running.stop()
+
+
+async def test_every_loop_of_the_gateway_that_writes_has_its_points(tmp_path: Path) -> None:
+    secrets = Secrets("points-" + "0123456789abcdef" * 3, "rk_" + "0123456789" * 4, "none")
+    gateway = Embedded(GatewaySettings(data_dir=tmp_path), secrets).gateway
+    await gateway.prepare()
+    try:
+        # The search for drift begins again at its marks; the audit trail is that of services.
+        names = {loop.name.split(".")[1] for loop in gateway._loops} - {"drift", "audit"}
+        assert names == {"parked", "webhooks", "exports"}
+        assert {f"gateway.{place}" for name in names for place in LOOPS[name]} <= NAMES
+    finally:
+        await gateway.stop()
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from contracts import catalogue
 from deploy import cli
 from deploy.rabbitmq_definitions import DEPLOYER, definitions, password_hash
 
+LISTEN = Path(__file__).resolve().parents[2] / "deploy/examples/listen.py"
 SERVICES = ("orders", "claims", "returns", "inventory")
-PASSWORDS = {name: f"{name}-password" for name in (*SERVICES, DEPLOYER)}
+PASSWORDS = {name: f"{name}-password" for name in (*SERVICES, "gateway", "outside", DEPLOYER)}
 
 
 async def _never(*_: Any) -> None:
@@ -38,6 +40,8 @@ def _subscriptions() -> list[Subscription]:
     for entry in catalogue.entries():
         for queue in entry.queues:
             queues.setdefault(queue, {})[entry.model] = _never
+    for entry in catalogue.public_events():
+        queues.setdefault("gateway.notify.v1", {})[entry.model] = _never
     return [Subscription(queue, handlers) for queue, handlers in queues.items()]
 
 
@@ -66,6 +70,31 @@ def test_a_service_writes_to_two_exchanges_reads_its_queues_and_declares_nothing
         ]
 
 
+@pytest.mark.parametrize("name", ["gateway", "outside"])
+def test_who_only_listens_reads_its_own_queue_and_says_nothing(name: str) -> None:
+    [row] = _rows("permissions", user=name)
+    assert (row["configure"], row["write"], row["read"]) == ("^$", "^$", rf"^{name}\..*")
+    assert {row["write"] for row in _rows("topic_permissions", user=name)} == {"^$"}
+
+
+def test_a_listener_outside_gets_every_event_that_has_a_name_and_no_answer_of_a_service() -> None:
+    keys = {row["routing_key"] for row in _rows("bindings", destination="outside.events.v1")}
+    assert keys == {entry.key for entry in catalogue.public_events()}
+    assert "claims.claim.created.v1" in keys
+    assert "orders.claim-hold.placed.v1" not in keys
+
+
+def test_a_listener_outside_that_does_not_read_keeps_nobody_from_sending() -> None:
+    [queue] = _rows("queues", name="outside.events.v1")
+    assert queue["arguments"]["x-overflow"] == "drop-head"
+    assert queue["arguments"]["x-max-length-bytes"] == 64 * 1024 * 1024
+
+
+def test_without_a_password_there_is_nobody_outside() -> None:
+    inside = {user: word for user, word in PASSWORDS.items() if user != "outside"}
+    assert "outside" not in json.dumps(definitions(_subscriptions(), passwords=inside))
+
+
 @pytest.mark.parametrize(
     ("service", "exchange", "write"),
     [
@@ -85,10 +114,11 @@ def test_a_service_says_only_what_the_catalogue_lets_it_say(
 
 
 def test_every_queue_has_its_dead_letter_queue_and_every_binding_a_queue() -> None:
-    queues = {row["name"] for row in MADE["queues"]}
+    # What is outside looks after itself.
+    queues = {row["name"] for row in MADE["queues"]} - {"outside.events.v1"}
     live = {name for name in queues if not name.endswith(".dlq")}
     assert queues == live | {f"{name}.dlq" for name in live}
-    assert {row["destination"] for row in MADE["bindings"]} == queues
+    assert {row["destination"] for row in MADE["bindings"]} - {"outside.events.v1"} == queues
     assert all(row["arguments"]["x-queue-type"] == "quorum" for row in MADE["queues"])
 
 
@@ -199,6 +229,59 @@ async def test_our_own_bus_lives_with_these_rights(broker: str) -> None:
             await bus.stop()
 
 
+async def test_a_program_outside_hears_what_a_service_says(
+    broker: str, channel_of: Channels
+) -> None:
+    """The example that the documentation shows, as it is, as a process of its own."""
+    url = f"amqp://outside:{PASSWORDS['outside']}@{broker}/"
+    listener = await asyncio.create_subprocess_exec(
+        sys.executable, str(LISTEN), url, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        claims = await channel_of("claims")
+        exchange = await claims.get_exchange(EVENTS, ensure=False)
+        data = {"name": "claim.created", "id": "claim_1"}
+        event = {"id": "e1", "subject": "claim/claim_1", "sequence": "1", "data": data}
+        for _ in range(2):
+            message = aio_pika.Message(json.dumps(event).encode(), user_id="claims")
+            await exchange.publish(message, "claims.claim.created.v1")
+        event |= {"id": "e2", "data": {**data, "name": "claim.confirmed"}, "sequence": "2"}
+        message = aio_pika.Message(json.dumps(event).encode(), user_id="claims")
+        await exchange.publish(message, "claims.claim.confirmed.v1")
+        assert listener.stdout is not None
+        async with asyncio.timeout(20):
+            heard = [(await listener.stdout.readline()).decode().split() for _ in range(2)]
+        assert heard == [
+            ["claim.created", "claim/claim_1", "1"],
+            ["claim.confirmed", "claim/claim_1", "2"],
+        ]
+    finally:
+        listener.kill()
+        await listener.wait()
+
+
+async def test_the_gateway_lives_with_its_rights_and_hears(
+    broker: str, channel_of: Channels
+) -> None:
+    topology = Topology.of(s for s in _subscriptions() if s.queue == "gateway.notify.v1")
+    got: asyncio.Queue[Delivery] = asyncio.Queue()
+    url = f"amqp://gateway:{PASSWORDS['gateway']}@{broker}/"
+    bus = RabbitBus(url, topology, "gateway", declare=False)
+    await bus.subscribe(Subscription("gateway.notify.v1"), got.put)
+    await bus.start()
+    try:
+        await eventually(lambda: bus.ready, within_s=20)
+        claims = await channel_of("claims")
+        exchange = await claims.get_exchange(EVENTS, ensure=False)
+        await exchange.publish(_message("claims"), "claims.claim.canceled.v1")
+        delivery = await asyncio.wait_for(got.get(), 10)
+        while delivery.body != b"{}":  # what an earlier test said lies here too
+            delivery = await asyncio.wait_for(got.get(), 10)
+        assert delivery.user_id == "claims"
+    finally:
+        await bus.stop()
+
+
 async def test_declaring_it_again_finds_everything_as_it_is(broker: str) -> None:
     """The file and `reclamo topology apply` agree about every argument, else 406."""
     url = f"amqp://{DEPLOYER}:{PASSWORDS[DEPLOYER]}@{broker}/"
@@ -218,8 +301,14 @@ class TestTheBrokerRefuses:
             ("inventory", COMMANDS, "orders.claim-refund.execute"),
             ("returns", COMMANDS, "returns.claim-return.open"),
             ("claims", "", "orders.commands.v1"),
+            ("outside", EVENTS, "claims.claim.created.v1"),
+            ("outside", "", "outside.events.v1"),
+            ("gateway", EVENTS, "claims.claim.created.v1"),
         ],
-        ids=["a forged reply", "a command", "a command to itself", "the default exchange"],
+        ids=[
+            *("a forged reply", "a command", "a command to itself", "the default exchange"),
+            *("anything from outside", "anything into its own queue", "anything of the gateway"),
+        ],
     )
     async def test_a_publication_that_is_not_the_services_to_make(
         self, channel_of: Channels, user: str, exchange: str, key: str
@@ -239,8 +328,9 @@ class TestTheBrokerRefuses:
         with pytest.raises(_REFUSED, match="PRECONDITION_FAILED"):
             await exchange.publish(_message("returns"), "orders.claim-hold.place", timeout=5)
 
-    async def test_reading_a_foreign_queue(self, channel_of: Channels) -> None:
-        channel = await channel_of("claims")
+    @pytest.mark.parametrize("user", ["claims", "gateway", "outside"])
+    async def test_reading_a_foreign_queue(self, channel_of: Channels, user: str) -> None:
+        channel = await channel_of(user)
         queue = await channel.get_queue("orders.commands.v1", ensure=False)
         with pytest.raises(_REFUSED, match="ACCESS_REFUSED"):
             await queue.get(timeout=5)

@@ -44,7 +44,8 @@ async def test_health_needs_no_credentials(door: Door) -> None:
     nobody = door.as_()
     assert (await nobody.get("/livez")).json() == {"status": "ok"}
     ready = (await nobody.get("/readyz")).json()
-    assert ready == {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
+    checks = {"bus": "ok", "database": "ok", "migrations": "ok"}
+    assert ready == {"status": "ok", "checks": checks}
     assert (await nobody.get("/version")).json()["service"] == "gateway"
 
 

@@ -16,6 +16,8 @@ _ROLES = ("app", "api", "consumers", "operations", "queries", "invariants", "sto
 _GATEWAY = (
     *("app", "admin", "storefront", "compose", "gate", "drift", "clients", "identity"),
     *("store", "comparing", "repairs"),
+    *("delivering", "exporting", "consumers", "webhooks", "files"),
+    *("sheets", "queries", "targets"),
 )
 _CHASSIS = ("auth", "clock", "db", "errors", "http", "inbox", "outbox", "saga_log", "values")
 

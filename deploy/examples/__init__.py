@@ -1,0 +1,1 @@
+"""Programs of others: how to read from Reclamo."""
