@@ -312,10 +312,13 @@ class Shop(Clients):
         ):
             if row["state"] != "delivered" or row["event_id"] not in self.listener.heard:
                 wrong.append(f"webhook {row['name']} is {row['state']}, and nobody heard it")
+        exported = await self.rows("gateway", _EXPORTED)
+        # Orders are loaded before the first errand, and never after.
+        orders = (await self.rows("orders", "SELECT COUNT(*) AS n FROM orders"))[0]["n"]
         wrong += [
             f"batch job {row['id']} is {row['status']}, its file has {row['lines']} lines"
-            for row in await self.rows("gateway", _EXPORTED)
-            if row["status"] != "completed" or row["lines"] != self._orders + 1
+            for row in exported
+            if row["status"] != "completed" or row["lines"] != orders + 1
         ]
         return wrong[:20]
 

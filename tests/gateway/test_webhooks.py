@@ -167,10 +167,13 @@ class TestWhoIsTold:
     async def test_a_disabled_webhook_hears_nothing_and_an_enabled_one_what_comes_after(
         self, shop: Door, receiver: Receiver
     ) -> None:
+        awake = (await _add(shop, receiver, "claim.created"))["webhook"]
         made = (await _add(shop, receiver, "claim.created"))["webhook"]
         off = (await shop.post(f"{PATH}/{made['id']}", {"enabled": False})).json()["webhook"]
         assert (off["enabled"], off["disabled_reason"]) == (False, None)
         await shop.claim()
+        # The event has come by now, and was noted for whoever is enabled.
+        await _all_are(shop, awake, "delivered", 1)
         on = (await shop.post(f"{PATH}/{made['id']}", {"enabled": True})).json()["webhook"]
         assert (on["enabled"], on["disabled_at"]) == (True, None)
         await shop.claim(
