@@ -22,8 +22,8 @@ run: install ## start everything in one process, with demo data
 
 PURE_TESTS = $(wildcard tests/*/test_domain.py tests/*/test_saga.py tests/*/test_values.py)
 
-test: install-dev ## run the whole suite in four processes, quick tests first
-	@$(PYTHON) -m pytest -n 4 --dist loadgroup $(ARGS)
+test: install-dev ## run the whole suite in three processes, quick tests first
+	@$(PYTHON) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: install-dev ## format, lint, types, imports, house laws, contracts, pure tests (under 30 s)
 	$(PYTHON) -m ruff format --check .

@@ -167,7 +167,9 @@ class TestWhoIsTold:
     async def test_a_disabled_webhook_hears_nothing_and_an_enabled_one_what_comes_after(
         self, shop: Door, receiver: Receiver
     ) -> None:
-        awake = (await _add(shop, receiver, "claim.created"))["webhook"]
+        awake = (await _add(shop, receiver, "claim.created", url=f"{receiver.url}?awake"))[
+            "webhook"
+        ]
         made = (await _add(shop, receiver, "claim.created"))["webhook"]
         off = (await shop.post(f"{PATH}/{made['id']}", {"enabled": False})).json()["webhook"]
         assert (off["enabled"], off["disabled_reason"]) == (False, None)
