@@ -472,7 +472,18 @@ class OrderPaymentCaptureFailed(Event):
     payment_status: str
 
 
-class OrderCompleted(Event):
+class _OrderState(Event):
+    """What an event about a whole order tells: its public state after the change."""
+
+    name: str
+    id: str
+    no_notification: bool = False
+    status: str
+    fulfillment_status: str
+    payment_status: str
+
+
+class OrderCompleted(_OrderState):
     """Said by orders when somebody declared an order completed; for outside only."""
 
     key: ClassVar[str] = "orders.order.completed.v1"
@@ -485,14 +496,9 @@ class OrderCompleted(Event):
         "payment_status": "captured",
     }
     name: str = "order.completed"
-    id: str
-    no_notification: bool = False
-    status: str
-    fulfillment_status: str
-    payment_status: str
 
 
-class OrderArchived(Event):
+class OrderArchived(_OrderState):
     """Said by orders when somebody put a completed order away; for outside only."""
 
     key: ClassVar[str] = "orders.order.archived.v1"
@@ -505,14 +511,9 @@ class OrderArchived(Event):
         "payment_status": "captured",
     }
     name: str = "order.archived"
-    id: str
-    no_notification: bool = False
-    status: str
-    fulfillment_status: str
-    payment_status: str
 
 
-class OrderCanceled(Event):
+class OrderCanceled(_OrderState):
     """Said by orders when an order is canceled with all its parts; for outside only."""
 
     key: ClassVar[str] = "orders.order.canceled.v1"
@@ -525,14 +526,9 @@ class OrderCanceled(Event):
         "payment_status": "canceled",
     }
     name: str = "order.canceled"
-    id: str
-    no_notification: bool = False
-    status: str
-    fulfillment_status: str
-    payment_status: str
 
 
-class OrderUpdated(Event):
+class OrderUpdated(_OrderState):
     """Said by orders when somebody corrected an order; for outside only."""
 
     key: ClassVar[str] = "orders.order.updated.v1"
@@ -545,11 +541,6 @@ class OrderUpdated(Event):
         "payment_status": "awaiting",
     }
     name: str = "order.updated"
-    id: str
-    no_notification: bool = False
-    status: str
-    fulfillment_status: str
-    payment_status: str
 
 
 class _NoteState(Event):
