@@ -84,6 +84,35 @@ class TestTransactions:
         assert "c" not in await ids(database) or database.dialect == "sqlite"
         assert "a" in await ids(database)
 
+    async def test_rows_for_the_end_commit_with_the_rest(self, database: Database) -> None:
+        async with database.transaction() as tx:
+            tx.insert_at_end(THINGS, {"id": "b"})
+            tx.insert_at_end(THINGS, {"id": "c", "amount": 3})
+            await tx.insert(THINGS, [{"id": "a"}])
+            assert await tx.fetch("SELECT id FROM things") == [{"id": "a"}]
+        assert await ids(database) == ["a", "b", "c"]
+
+    async def test_rows_for_the_end_go_with_a_transaction_that_fails(
+        self, database: Database
+    ) -> None:
+        with pytest.raises(KeyError):
+            async with database.transaction() as tx:
+                tx.insert_at_end(THINGS, {"id": "a"})
+                raise KeyError
+        assert await ids(database) == []
+
+    async def test_a_row_for_the_end_that_meets_a_constraint_takes_everything_back(
+        self, database: Database
+    ) -> None:
+        await put(database, "a")
+        with pytest.raises(DuplicateRow):
+            async with database.transaction() as tx:
+                tx.insert_at_end(THINGS, {"id": "a"})
+                await tx.insert(THINGS, [{"id": "b"}])
+        assert await ids(database) == ["a"]
+        await put(database, "c")
+        assert await ids(database) == ["a", "c"]
+
     async def test_a_reading_sees_one_state(self, database: Database) -> None:
         await put(database, "a")
         async with database.reading() as tx:
