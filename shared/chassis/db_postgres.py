@@ -244,7 +244,9 @@ class PostgresDatabase(Database):
     @asynccontextmanager
     async def _glance(self) -> AsyncIterator[PostgresTx]:
         async with self._connection() as connection:
-            yield PostgresTx(self, connection)
+            tx = PostgresTx(self, connection)
+            yield tx
+            await tx._end()
 
     @asynccontextmanager
     async def _begin(self, *, write: bool) -> AsyncIterator[PostgresTx]:

@@ -272,7 +272,9 @@ class SqliteDatabase(Database):
                     connection.execute("BEGIN")
                 except sqlite3.Error as error:
                     raise _named(error) from error
-                yield SqliteTx(self, connection)
+                tx = SqliteTx(self, connection)
+                yield tx
+                await tx._end()
             finally:
                 connection.rollback()
                 if self._is_open():

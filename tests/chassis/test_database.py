@@ -127,6 +127,14 @@ class TestTransactions:
                 await tx.execute("INSERT INTO things (id) VALUES ('a')")
         assert await ids(database) == []
 
+    async def test_a_row_for_the_end_of_a_reading_is_refused_and_not_lost_in_silence(
+        self, database: Database
+    ) -> None:
+        with pytest.raises(Unavailable):
+            async with database.reading() as tx:
+                tx.insert_at_end(THINGS, {"id": "a"})
+        assert await ids(database) == []
+
     async def test_a_glance_sees_what_is_committed(self, database: Database) -> None:
         await put(database, "a")
         async with database.glance() as tx:
