@@ -34,6 +34,7 @@ async def run(*, host: str, port: int, data_dir: Path | None, seed: str) -> None
     try:
         # The folder first: who starts the same one twice should hear of that, not of the port.
         await embedded.start()
+        serve.keep_what_is_loaded()
         chosen = ports.choose(host, port)
         if chosen != port:
             greeting.words.print(f"Port {port} is taken, using {chosen}.")

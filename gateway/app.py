@@ -291,6 +291,7 @@ async def run(settings: GatewaySettings, *, host: str, port: int) -> None:
     await gateway.prepare()
     await bus.start()
     await gateway.start()
+    serve.keep_what_is_loaded()
     log.info("started", service="gateway", host=host, port=port)
     try:
         await serve.server(gateway.app, host=host, port=port).serve()

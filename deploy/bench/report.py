@@ -163,7 +163,7 @@ def _history(rows: list[dict[str, Any]]) -> Table:
         figures: list[str] = []
         for name in ("cpu_ms_per_unit", "p50_ms"):
             change = row[name]
-            figures += [f"{change['before']} -> {change['after']}", f"{change['ratio']:.2f}"]
+            figures += [f"{change['without']} -> {change['with']}", f"{change['ratio']:.2f}"]
         met = _yes(row.get("floor_met"))
         table.add_row(row["mode"], row["work"], f"{row['orders']:,}", *figures, met)
     return table

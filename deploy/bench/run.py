@@ -10,7 +10,8 @@ import signal
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ class Bench:
     _best: dict[str, float] = field(default_factory=dict)
     _done: Counter[str] = field(default_factory=Counter)
 
-    async def everything(self) -> None:
-        """All sections that were asked for, then what verify says."""
+    async def sections(self) -> None:
+        """Those that were asked for: cells, ceilings, idle."""
         request = self.request
         for work in request.works:
             for clients in request.clients:
@@ -103,11 +104,6 @@ class Bench:
         if catalog.IDLE in request.only:
             self.say(f"{self.system.mode}: idle for {request.idle_s:.0f} s")
             self.report["idle"].append(await endurance.idle(self.system, request.idle_s))
-        if request.history:
-            await self._history()
-        if request.soak_minutes:
-            await self._soak()
-        await self._verify()
 
     async def cell(self, work: str, clients: int, section: str, **more: Any) -> dict[str, Any]:
         """Measure one cell and put it into the report."""
@@ -160,25 +156,26 @@ class Bench:
             local = self.system.local
             await raw.settle([local.database_url(name) for name in local.processes])
 
-    async def _history(self) -> None:
-        """The same cells before and after many more orders."""
+    async def history(self, short: Bench) -> None:
+        """The same cells here after many more orders, and on a system without them."""
         count = self.request.history
-        works = self.request.works or ["refund"]
-        before = await self._rounds(works, "before")
         self.say(f"{self.system.mode}: loading {count:,} more orders")
         begun = clock.monotonic_s()
         await self.stock.add_history(count)
         loading_s = clock.monotonic_s() - begun
         await self._settle()
-        after = await self._rounds(works, "after")
-        for work in works:
+        for work in self.request.works or ["refund"]:
             row: dict[str, Any] = {"mode": self.system.mode, "work": work, "orders": count}
             row |= {"clients": HISTORY_CLIENTS, "loaded_per_second": round(count / loading_s, 1)}
-            for name in ("cpu_ms_per_unit", "p50_ms"):
-                one = statistics.median(cell[name] for cell in before[work])
-                two = statistics.median(cell[name] for cell in after[work])
-                ratio = round(two / one, 3) if one else 0.0
-                row[name] = {"before": one, "after": two, "ratio": ratio}
+            # In turn: a machine's speed changes from one minute to the next.
+            pairs = [
+                (
+                    await short.cell(work, HISTORY_CLIENTS, "history_cells", when="without"),
+                    await self.cell(work, HISTORY_CLIENTS, "history_cells", when="with"),
+                )
+                for _ in range(HISTORY_ROUNDS)
+            ]
+            row |= {name: _compared(name, pairs) for name in ("cpu_ms_per_unit", "p50_ms")}
             growth = row["cpu_ms_per_unit"]["ratio"]
             if catalog.WORKS[work].writes:
                 row["floor_met"] = 0 < growth <= catalog.HISTORY_MAX_GROWTH
@@ -188,16 +185,8 @@ class Bench:
                 " times as much CPU"
             )
 
-    async def _rounds(self, works: Iterable[str], when: str) -> dict[str, list[dict[str, Any]]]:
-        return {
-            work: [
-                await self.cell(work, HISTORY_CLIENTS, "history_cells", when=when)
-                for _ in range(HISTORY_ROUNDS)
-            ]
-            for work in works
-        }
-
-    async def _soak(self) -> None:
+    async def soak(self) -> None:
+        """Minutes of steady load."""
         minutes = self.request.soak_minutes
         self.say(f"{self.system.mode}: {minutes:g} minutes of steady load")
 
@@ -209,7 +198,8 @@ class Bench:
 
         self.report["soak"].append(await endurance.soak(self.system, minutes * 60, some, self.say))
 
-    async def _verify(self) -> None:
+    async def verify(self) -> None:
+        """What verify says of it, and whether it holds what was answered."""
         said = await self.system.verified()
         found = [f"{each.invariant} {each.id} {each.message}" for each in said.findings]
         for what, kinds in catalog.MADE_BY.items():
@@ -220,6 +210,16 @@ class Bench:
         row = {"mode": self.system.mode, "looked_at": said.looked_at, "findings": found}
         self.report["verify"].append(row)
         self.say(f"{self.system.mode}: verify --at-rest found {len(found) or 'nothing'}")
+
+
+def _compared(name: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, float]:
+    """Medians of a figure without and with, and the median of their ratios, pair by pair."""
+    ratios = [long[name] / short[name] for short, long in pairs if short[name]]
+    return {
+        "without": statistics.median(short[name] for short, _ in pairs),
+        "with": statistics.median(long[name] for _, long in pairs),
+        "ratio": round(statistics.median(ratios), 3) if ratios else 0.0,
+    }
 
 
 def _held_against(row: dict[str, Any], found: measure.Cell) -> dict[str, Any]:
@@ -266,6 +266,21 @@ async def run(request: Request, say: Say) -> dict[str, Any]:
         raise BenchFailed(str(error)) from error
 
 
+@asynccontextmanager
+async def _opened(
+    request: Request, mode: str, folder: Path, report: dict[str, Any], say: Say
+) -> AsyncIterator[Bench]:
+    """A fresh system; at the end nothing is left of it."""
+    try:
+        async with (
+            running(mode, folder) as system,
+            Stock(system.url, SECRETS.admin_token, progress=say.shown) as stock,
+        ):
+            yield Bench(request, system, stock, report, say)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 async def _measured(request: Request, say: Say) -> dict[str, Any]:
     begun = clock.monotonic_s()
     report: dict[str, Any] = {
@@ -289,12 +304,16 @@ async def _measured(request: Request, say: Say) -> dict[str, Any]:
     try:
         for mode in request.modes:
             say(f"{mode}: starting")
-            async with (
-                running(mode, folder / mode) as system,
-                Stock(system.url, SECRETS.admin_token, progress=say.shown) as stock,
-            ):
-                await Bench(request, system, stock, report, say).everything()
-            shutil.rmtree(folder / mode, ignore_errors=True)
+            async with _opened(request, mode, folder / mode, report, say) as bench:
+                await bench.sections()
+                if request.history:
+                    other = folder / f"{mode}-without-history"
+                    async with _opened(request, mode, other, report, say) as short:
+                        await bench.history(short)
+                        await short.verify()
+                if request.soak_minutes:
+                    await bench.soak()
+                await bench.verify()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report["took_s"] = round(clock.monotonic_s() - begun, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -76,6 +77,14 @@ def internal_verifier(settings: Settings, audience: str) -> auth.Verifier:
     )
 
 
+def keep_what_is_loaded() -> None:
+    """Tell the garbage collector that what a started process holds stays: it looks at what requests
+    leave only, and less often (a tenth of a claim's time on its default settings)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
 async def run(
     name: str,
     build: Build,
@@ -96,6 +105,7 @@ async def run(
     await service.prepare()
     await bus.start()
     await service.start()
+    keep_what_is_loaded()
     log.info("started", service=name, host=host, port=port)
     try:
         await server(service.app, host=host, port=port).serve()

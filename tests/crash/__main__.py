@@ -45,6 +45,7 @@ def _options() -> argparse.Namespace:
     names = ("scenarios", "services", "brokers", "postgres", "sagas", "duplicates", "bare", "seeds")
     for name in names:
         parser.add_argument(f"--{name}", type=int, help="instead of the count of quick or full")
+    parser.add_argument("--errands", type=int, default=storm.ERRANDS, help="before a storm")
     parser.add_argument("--lanes", type=int, default=1, help="shops at once, for matrix and rounds")
     parser.add_argument("--only", default="", help="scenarios that have this in their name")
     parser.add_argument("--report", type=Path, default=report.FILE)
@@ -119,6 +120,7 @@ class Run:
                         seed=given.seed,
                         storms=self.storms,
                         tell=tell,
+                        errands=given.errands,
                     )
             if "simulation" in parts:
                 await others.simulate(first=1, count=given.seeds, seeds=self.seeds, tell=tell)

@@ -163,14 +163,17 @@ def scenarios(passes: dict[str, Passes]) -> list[Scenario]:
 
 
 def slice_of(whole: list[Scenario]) -> list[Scenario]:
-    """Every point once; neighbours in different ways, as far as a point can be met in them."""
-    ways: dict[str, list[Scenario]] = {}
+    """Every step once; neighbours at different moments and in different ways, as far as a step can
+    be met in them."""
+    steps: dict[str, list[Scenario]] = {}
     for scenario in whole:
         if scenario.nth == 1:
-            ways.setdefault(scenario.point.name, []).append(scenario)
+            steps.setdefault(scenario.point.step, []).append(scenario)
     chosen = []
-    for number, each in enumerate(ways.values()):
-        variant = VARIANTS[number % len(VARIANTS)]
+    for number, each in enumerate(steps.values()):
+        names = list(dict.fromkeys(scenario.point.name for scenario in each))
+        each = [s for s in each if s.point.name == names[number % len(names)]]
+        variant = VARIANTS[number // len(names) % len(VARIANTS)]
         fitting = [scenario for scenario in each if scenario.variant == variant] or each
         chosen.append(fitting[number % len(fitting)])
     return chosen

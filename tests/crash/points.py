@@ -62,6 +62,11 @@ class Point:
         """As ``RECLAMO_FAILPOINT`` wants it."""
         return f"{self.service}.{self.place}"
 
+    @property
+    def step(self) -> str:
+        """What is interrupted: the name without the moment."""
+        return self.name.rpartition(".")[0]
+
 
 def points() -> tuple[Point, ...]:
     """All of them, sorted."""

@@ -1,7 +1,7 @@
 """Bugs planted into real processes; what the crash runs do must catch each.
 
 A net that was never seen to catch anything proves nothing. Each net is cast with a bug and without
-one: without it, all is well.
+one: without it, all is well. A run of the suite casts the first; the others are ``long``.
 """
 
 from __future__ import annotations
@@ -190,7 +190,11 @@ async def a_shop(bug: str = "") -> AsyncIterator[Shop]:
         nursery.close()
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.number}_{bug.plant}")
+@pytest.mark.parametrize(
+    "bug",
+    [pytest.param(bug, marks=() if bug is BUGS[0] else pytest.mark.long) for bug in BUGS],
+    ids=lambda bug: f"{bug.number}_{bug.plant}",
+)
 async def test_a_planted_bug_is_caught(bug: Bug) -> None:
     async with a_shop(bug.plant) as shop:
         with pytest.raises((Wrong, AssertionError, TimeoutError)) as caught:
@@ -218,6 +222,7 @@ async def undisturbed_in_one_process(folder: Path) -> None:
             raise Wrong(f"tried twice: {wrong[:20]}")
 
 
+@pytest.mark.long
 async def test_a_deferred_begin_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await undisturbed_in_one_process(tmp_path / "without")
     process_bugs.deferred_begin(monkeypatch)
@@ -226,6 +231,7 @@ async def test_a_deferred_begin_is_caught(tmp_path: Path, monkeypatch: pytest.Mo
     print(f"15 deferred_begin: {caught.value}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("healthy", sorted(NETS), ids=lambda healthy: healthy or "as_it_is")
 async def test_without_a_bug_nothing_is_caught(healthy: str) -> None:
     async with a_shop(healthy) as shop:
