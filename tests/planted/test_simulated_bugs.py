@@ -1,4 +1,5 @@
-"""A net that never caught anything proves nothing: the simulation finds what is planted."""
+"""A net that never caught anything proves nothing: the simulation finds what is planted. A run of
+the suite plants what is found within a few seeds; the others are ``long``."""
 
 from __future__ import annotations
 
@@ -12,12 +13,13 @@ from deploy.assembly import SUBSCRIPTIONS
 from deploy.cli import app
 from deploy.simulation import clients
 from deploy.simulation.run import Simulation
-from tests.planted.bugs import BUGS, NOT_PLANTED, Bug, inbox_off, marked_before_confirm
+from tests.planted.bugs import BUGS, NOT_PLANTED, Bug, inbox_off, recomputed_after_a_crash
 
 # Virtual seconds: a broken system often never comes to rest, and nobody has to wait for that.
 REST_S_MAX = 200.0
 PATIENCE_S = 400.0
-CONTROL = range(1, 9)
+CONTROL = range(1, 5)
+QUICK = ("3", "9", "11", "19", "26")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,11 @@ def _wrong(simulation: Simulation, seed: int) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bug", BUGS, ids=str)
+@pytest.mark.parametrize(
+    "bug",
+    [pytest.param(bug, marks=() if bug.number in QUICK else pytest.mark.long) for bug in BUGS],
+    ids=str,
+)
 def test_a_planted_bug_is_caught(
     simulation: Simulation, monkeypatch: pytest.MonkeyPatch, bug: Bug
 ) -> None:
@@ -74,8 +80,8 @@ def test_every_number_of_the_list_is_planted_or_says_why_not() -> None:
 def test_the_command_says_which_seed_failed_and_how_to_see_it_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    marked_before_confirm(monkeypatch)
-    ended = CliRunner().invoke(app, ["sim", "--seed", "1", "--seeds", "8", "--json"])
+    recomputed_after_a_crash(monkeypatch)
+    ended = CliRunner().invoke(app, ["sim", "--seed", "1", "--seeds", "3", "--json"])
     assert ended.exit_code == 1
     seed, wrong = next(iter(json.loads(ended.stdout)["failed"].items()))
     assert wrong
