@@ -28,7 +28,7 @@ Json = dict[str, Any]
 ORDERS = 12
 CLIENTS = 8
 CALLS = 25
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 2)
 BUSY = (409, 503)
 # They end in 02 (declined), 08 (answer lost), 09 (lost on the way), or in nothing special.
 AMOUNTS = (0, 1, 2, 8, 9, 102, 108, 109, 500, 702, 1108)
@@ -219,7 +219,7 @@ async def test_in_one_process_the_books_agree_and_a_forgotten_past_changes_no_by
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("system", ["local"], indirect=True)
-@pytest.mark.parametrize("seed", SEEDS[:2])
+@pytest.mark.parametrize("seed", SEEDS[:1])
 async def test_over_a_broker_the_books_agree_and_a_forgotten_past_changes_no_byte(
     system: Application, seed: int
 ) -> None:
