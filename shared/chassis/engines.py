@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import pwd
+import random
 import re
 import secrets
 import shutil
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import ClassVar
 
 _HOST = "127.0.0.1"
+_PORT_LEAST = 20_000
+_OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _POSTGRES_USER = "reclamo"
 _POSTGRES_CONNECTIONS_MAX = 300
 
@@ -37,10 +40,26 @@ class EngineFailed(Exception):
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that is free right now."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that is free right now.
+
+    It lies below those that the system gives to outgoing connections: else one of them may sit on
+    it when a service that was killed comes back.
+    """
+    for port in random.sample(range(_PORT_LEAST, _first_outgoing_port()), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+            return port
+    raise EngineFailed(f"no free port was found from {_PORT_LEAST} on")
+
+
+def _first_outgoing_port() -> int:
+    try:
+        return int(_OUTGOING_PORTS.read_text().split()[0])
+    except OSError:
+        return 32768  # Linux's own choice, and below that of others
 
 
 def _port_is_free(port: int) -> bool:

@@ -158,3 +158,11 @@ async def test_eventually_tells_the_last_value_when_it_gives_up() -> None:
 
     with pytest.raises(AssertionError, match="last: 0"):
         await eventually(probe, 0.05)
+
+
+def test_no_outgoing_connection_is_given_the_port_of_a_service() -> None:
+    outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(outgoing.read_text().split()[0]) if outgoing.exists() else 32768
+    ports = {engines.free_port() for _ in range(20)}
+    assert len(ports) > 1
+    assert max(ports) < first
