@@ -58,10 +58,12 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/orders/{order_id}/claims/{claim_id}"): _DESK,
     ("POST", "/admin/orders/{order_id}/claims/{claim_id}/cancel"): _DESK,
     ("POST", "/admin/orders/{order_id}/return"): frozenset({"admin", "agent"}),
+    ("GET", "/admin/store"): _ALL,
     ("GET", "/admin/regions"): _ALL,
     ("GET", "/admin/shipping-options"): _ALL,
     ("GET", "/admin/customers"): _ALL,
     ("GET", "/admin/customers/{customer_id}"): _ALL,
+    ("POST", "/admin/customers/{customer_id}"): _AGENTS,
     # claims
     ("GET", "/admin/claims"): _ALL,
     ("GET", "/admin/claims/{claim_id}"): _ALL,
@@ -79,6 +81,7 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/admin/return-reasons/{reason_id}"): frozenset({"admin", "agent"}),
     # inventory
     ("GET", "/admin/variants"): _ALL,
+    ("GET", "/admin/variants/{variant_id}"): _ALL,
     ("GET", "/admin/variants/{variant_id}/inventory"): _ALL,
     ("GET", "/admin/inventory-items"): _ALL,
     ("POST", "/admin/inventory-items"): _STOCK,

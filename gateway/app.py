@@ -50,6 +50,7 @@ from gateway.admin import (
     people,
     reservations,
     returns,
+    shop,
     trust,
 )
 from gateway.admin import webhooks as webhook_routes
@@ -172,7 +173,7 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
+    desk = (shop, orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
     work = (people, documents, operating, trust, batch_jobs, webhook_routes)
     for part in (*desk, *work, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.

@@ -243,6 +243,10 @@ UPDATE_ORDER = Shape(
     }
 )
 
+UPDATE_CUSTOMER = Shape(
+    {"email": Email(), **dict.fromkeys(("first_name", "last_name", "phone"), _ID)}
+)
+
 LOGIN = Shape({"email": Email(required=True), "password": Text(required=True, most=1024)})
 
 # Ours: Medusa's users have no role of this kind, and no API tokens of this kind.

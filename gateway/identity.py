@@ -17,7 +17,7 @@ from argon2.exceptions import Argon2Error
 from chassis import audit, auth, clock
 from chassis.auth import Principal, Unauthorized
 from chassis.db import Database, DuplicateRow, Row
-from chassis.errors import Invalid, NotFound
+from chassis.errors import Invalid, NotAllowed, NotFound
 from chassis.values import new_id, random_token
 from gateway import store
 
@@ -337,6 +337,16 @@ class Identity:
             await store.revoke_tokens(tx, user_id=user_id, now=clock.now())
             await audit.record(tx, action="user.removed", about=f"user/{user_id}")
         self.forget()
+
+    async def check_email_is_free(self, customer_id: str) -> None:
+        """Raises NotAllowed for a customer who signs in with the e-mail."""
+        async with self._database.glance() as tx:
+            known = await store.customers_with_login(tx, customer_ids=[customer_id])
+        if customer_id in known:
+            raise NotAllowed(
+                "customer_has_account",
+                "Email cannot be changed when the user has registered their account",
+            )
 
     async def set_customer_password(self, *, customer_id: str, email: str, password: str) -> bool:
         """Give a customer a login; False when it already is exactly that."""

@@ -25,6 +25,7 @@ _BODIES = {
     ("post", "/admin/payments/{payment_id}/refund"): bodies.REFUND_PAYMENT,
     ("post", "/admin/returns/{return_id}/receive"): bodies.RECEIVE_RETURN,
     ("post", "/store/returns"): bodies.STORE_RETURN,
+    ("post", "/admin/customers/{customer_id}"): bodies.UPDATE_CUSTOMER,
     ("post", "/admin/users"): bodies.CREATE_USER,
     ("post", "/admin/users/{user_id}"): bodies.CHANGE_USER,
     ("post", "/admin/auth"): bodies.LOGIN,

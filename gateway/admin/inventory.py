@@ -11,7 +11,7 @@ from chassis.errors import NotFound
 from chassis.http import json_response
 from chassis.values import round_half_up
 from gateway import bodies, wire
-from gateway.admin.passing import DATE, NUMBER, VALUES, Filter, asked, change, read
+from gateway.admin.passing import DATE, NUMBER, TEXT, VALUES, asked, change, read
 from gateway.clients import segment
 from gateway.gate import Gate, Parts, Who
 
@@ -28,7 +28,7 @@ _ITEM_FILTERS = {
         ),
         VALUES,
     ),
-    "hs_code": Filter(("contains", "starts_with", "ends_with")),
+    "hs_code": TEXT,
     **dict.fromkeys(("weight", "length", "height", "width"), NUMBER),
 }
 _VARIANT_FILTERS = {
@@ -96,6 +96,17 @@ def _taxed(price: int | None, region: dict[str, Any]) -> dict[str, Any]:
             (f"{kind}_price_includes_tax", included),
         )
     }
+
+
+@router.get("/admin/variants/{variant_id}")
+async def get_variant(request: Request, variant_id: str, parts: Parts, who: Who) -> Response:
+    """One variant: {variant}."""
+    wire.reject_unknown(wire.query(request), {"expand", "fields"})
+    page = await parts.inventory.get("/variants", who=who, params={"ids": [variant_id]})
+    for variant in page["variants"]:
+        if variant["id"] == variant_id:  # a comma would ask for several
+            return json_response({"variant": variant})
+    raise NotFound("variant_unknown", f"Variant with id: {variant_id} was not found")
 
 
 @router.get("/admin/variants/{variant_id}/inventory")

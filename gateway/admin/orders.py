@@ -72,28 +72,6 @@ def _filters(query: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-@router.get("/admin/regions")
-async def list_regions(parts: Parts, who: Who) -> Response:
-    """Every region: {regions, count, offset, limit}."""
-    regions = (await parts.orders.get("/regions", who=who))["regions"]
-    return _whole_list("regions", regions)
-
-
-@router.get("/admin/shipping-options")
-async def list_shipping_options(request: Request, parts: Parts, who: Who) -> Response:
-    """Shipping options, of a region or a direction if asked: {shipping_options, count, ...}."""
-    query = wire.query(request)
-    wire.reject_unknown(query, {"region_id", "is_return", "expand", "fields"})
-    params = {name: wire.text(query, name) for name in ("region_id", "is_return")}
-    options = await parts.orders.get("/shipping-options", who=who, params=params)
-    return _whole_list("shipping_options", options["shipping_options"])
-
-
-def _whole_list(name: str, records: list[Any]) -> Response:
-    count = len(records)
-    return json_response({name: records, "count": count, "offset": 0, "limit": count})
-
-
 @router.get("/admin/orders/{order_id}")
 async def get_order(request: Request, order_id: str, parts: Parts, who: Who) -> Response:
     """One order: {order}, with the asked fields and relations and always the totals."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from chassis import audit, clock
@@ -9,7 +11,7 @@ from chassis.auth import Principal
 from chassis.db import DuplicateRow
 from chassis.errors import Duplicate, NotFound
 from chassis.http import json_response
-from gateway import bodies, store, wire
+from gateway import answers, bodies, store, wire
 from gateway.clients import segment
 from gateway.gate import COOKIE, SECURE_COOKIE, Gate, Parts, Who, refuse_elsewhere
 from gateway.identity import SESSION_LIFE
@@ -204,6 +206,23 @@ async def list_customers(request: Request, parts: Parts, who: Who) -> Response:
 async def get_customer(customer_id: str, parts: Parts, who: Who) -> Response:
     """One customer: {customer}."""
     return json_response(await parts.orders.get(f"/customers/{segment(customer_id)}", who=who))
+
+
+@router.post("/admin/customers/{customer_id}")
+async def update_customer(request: Request, customer_id: str, parts: Parts, who: Who) -> Response:
+    """Correct a name, a phone number, and the e-mail of whoever has no account: {customer}."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+
+    async def work() -> Any:
+        given = check(bodies.UPDATE_CUSTOMER, body)
+        if given["email"] is not None:
+            await parts.identity.check_email_is_free(customer_id)
+        wanted = {name: value for name, value in given.items() if name in body}
+        path = f"/customers/{segment(customer_id)}"
+        return await parts.orders.send("POST", path, who=who, body=wanted)
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 def _shown(user: dict[str, object]) -> dict[str, object]:

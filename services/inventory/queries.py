@@ -137,6 +137,7 @@ async def inventory_items_page(tx: Tx, *, filters: InventoryItemFilters) -> Reco
     for name in _ITEM_TEXTS:
         where.one_of(name, getattr(filters, name))
     where.searches("hs_code", filters)
+    where.compares("hs_code", filters)
     for name in ("weight", "length", "height", "width"):
         where.equals(name, getattr(filters, name))
         where.compares(name, filters)

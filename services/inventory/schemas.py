@@ -220,6 +220,10 @@ class InventoryItemFilters(Paging):
     mid_code: list[str] | None = None
     material: list[str] | None = None
     hs_code: list[str] | None = None
+    hs_code_lt: str | None = None
+    hs_code_lte: str | None = None
+    hs_code_gt: str | None = None
+    hs_code_gte: str | None = None
     hs_code_contains: str | None = None
     hs_code_starts_with: str | None = None
     hs_code_ends_with: str | None = None

@@ -497,9 +497,29 @@ async def list_customers(
 @router.get("/customers/{customer_id}")
 async def get_customer(customer_id: str, db: Db, who: Who) -> Response:
     """One customer: {customer}; customers see themselves."""
+    return await _customer(db, customer_id, _owner(who))
+
+
+async def _customer(db: Database, customer_id: str, own_id: str | None) -> Response:
     async with db.reading() as tx:
-        customer = await queries.customer_by_id(tx, customer_id=customer_id, own_id=_owner(who))
+        customer = await queries.customer_by_id(tx, customer_id=customer_id, own_id=own_id)
     return http.json_response({"customer": customer})
+
+
+@router.post("/customers/{customer_id}")
+async def update_customer(
+    customer_id: str, body: schemas.UpdateCustomer, db: Db, who: Who
+) -> Response:
+    """Correct a customer's name, phone number or e-mail: {customer}."""
+    _may_change(who)
+    async with db.transaction() as tx:
+        await operations.update_customer(
+            tx,
+            customer_id=customer_id,
+            changes=body.model_dump(exclude_unset=True),
+            now=clock.now(),
+        )
+    return await _customer(db, customer_id, None)
 
 
 @router.get("/shipping-options")

@@ -164,6 +164,14 @@ def decide_payment_refund(*, payment_id: str, is_captured: bool, left: int, amou
         )
 
 
+def corrected_customer(*, known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """{email, first_name, last_name, phone} after a correction: an e-mail cannot be taken away."""
+    given = {name: value for name, value in changes.items() if name in known}
+    if given.get("email") is None:
+        given.pop("email", None)
+    return {**known, **given}
+
+
 def search_text(*, words: Iterable[Any]) -> str:
     """What a search looks through: one word per line, in lower case."""
     return "\n".join(str(word).lower() for word in words if word is not None)

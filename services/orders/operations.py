@@ -952,6 +952,31 @@ async def _note(tx: Tx, note_id: str) -> tuple[dict[str, str], int]:
     return about, row["version"] + 1
 
 
+# ---------------------------------------------------------------------------------- customers
+
+
+async def update_customer(
+    tx: Tx, *, customer_id: str, changes: Mapping[str, Any], now: datetime
+) -> None:
+    """Correct what is known of a customer; orders keep the e-mail that they were made with.
+
+    Raises ``customer_unknown``.
+    """
+    row = await store.lock_customer(tx, customer_id=customer_id)
+    if row is None:
+        raise domain.customer_unknown(customer_id=customer_id)
+    fresh = domain.corrected_customer(known=row, changes=changes)
+    changed = sorted(name for name in row if row[name] != fresh[name])
+    if changed:
+        search = domain.search_text(words=fresh.values())
+        row = {**fresh, "search": search}
+        await store.change_customer(tx, customer_id=customer_id, row=row, now=now)
+        # Which, and not what: a phone number is nobody's business but the customer's.
+        told = {"changed": changed}
+        about = f"customer/{customer_id}"
+        await audit.record(tx, action="customer.updated", about=about, after=told)
+
+
 # ---------------------------------------------------------------------------------- import
 
 

@@ -363,6 +363,20 @@ class UpdateOrder(_Body):
     shipping_method: list[Any] | None = None
 
 
+class UpdateCustomer(BaseModel):
+    """Corrections of a customer; what is left out stays, a null takes a name or a number away."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"last_name": "Novak", "phone": "+386 1 555 0100"}},
+    )
+
+    email: Id | None = None
+    first_name: Words | None = None
+    last_name: Words | None = None
+    phone: Words | None = None
+
+
 class WriteNote(BaseModel):
     """A note about anything that has an id."""
 

@@ -1083,6 +1083,28 @@ async def remove_note(tx: Tx, *, note_id: str) -> None:
     await tx.execute("DELETE FROM notes WHERE id = :id", id=note_id)
 
 
+# ---------------------------------------------------------------------------------- customers
+
+
+async def lock_customer(tx: Tx, *, customer_id: str) -> Row | None:
+    """email, first_name, last_name and phone of a customer, locked; or None."""
+    return await tx.fetch_one(
+        "SELECT email, first_name, last_name, phone FROM customers WHERE id = :id FOR UPDATE",
+        id=customer_id,
+    )
+
+
+async def change_customer(tx: Tx, *, customer_id: str, row: Row, now: datetime) -> None:
+    """Write email, first_name, last_name, phone and search of a customer."""
+    await tx.execute(
+        "UPDATE customers SET email = :email, first_name = :first_name, last_name = :last_name,"
+        " phone = :phone, search = :search, updated_at = :now WHERE id = :id",
+        id=customer_id,
+        now=now,
+        **row,
+    )
+
+
 # ---------------------------------------------------------------------------------- import
 
 

@@ -382,12 +382,11 @@ async def postgres_url_factory(postgres_server_url: str) -> AsyncIterator[Databa
         )
 
 
-@pytest.fixture
-def sqlite_url_factory(tmp_path: Path) -> DatabaseUrl:
-    """``url = await sqlite_url_factory("orders")``: a fresh migrated SQLite file."""
+def sqlite_files(folder: Path) -> DatabaseUrl:
+    """What ``sqlite_url_factory`` is, for files in a folder that outlives a test."""
 
     async def make(schema: str | sa.MetaData) -> str:
-        path = tmp_path / f"{uuid7()}.db"
+        path = folder / f"{uuid7()}.db"
         url = f"sqlite:///{path}"
         if isinstance(schema, str):
             shutil.copyfile(await _sqlite_template(schema), path)
@@ -396,6 +395,12 @@ def sqlite_url_factory(tmp_path: Path) -> DatabaseUrl:
         return url
 
     return make
+
+
+@pytest.fixture
+def sqlite_url_factory(tmp_path: Path) -> DatabaseUrl:
+    """``url = await sqlite_url_factory("orders")``: a fresh migrated SQLite file."""
+    return sqlite_files(tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -142,6 +142,8 @@ async def test_items_are_found_by_their_figures(shop: Door) -> None:
         ("weight[gt]=1000", 1),
         ("weight[lt]=1000", 0),
         ("hs_code[starts_with]=94", 1),
+        ("hs_code[gte]=9405&hs_code[lt]=9406", 1),
+        ("hs_code[gt]=9405", 0),
         ("hs_code=9405", 1),
         ("location_id[]=sloc_1", 2),
         ("location_id[]=sloc_x", 0),

@@ -464,3 +464,58 @@ async def test_an_imported_password_is_stored_in_no_other_place(shop: Door) -> N
         hashes = await tx.fetch("SELECT password_hash FROM customer_logins")
     assert len(hashes) == 2
     assert all(row["password_hash"].startswith("$argon2id$") for row in hashes)
+
+
+async def _without_account(shop: Door) -> str:
+    """A customer who never got a password."""
+    await shop.load({"customers": [{"id": "cus_dan", "email": "dan@shop.example", "phone": "1"}]})
+    return "/admin/customers/cus_dan"
+
+
+async def test_a_customer_is_corrected_and_found_by_what_is_right(shop: Door) -> None:
+    path = await _without_account(shop)
+    agent = await shop.with_role("agent")
+    change = {"email": "daniel@shop.example", "first_name": "Daniel", "phone": None}
+    answer = await agent.post(path, change)
+    assert answer.status_code == 200, answer.text
+    customer = answer.json()["customer"]
+    assert {name: customer[name] for name in change} == change
+    assert (await shop.get(path)).json()["customer"] == customer
+    found = [(await shop.get(f"/admin/customers?q={q}")).json() for q in ("daniel", "dan@shop")]
+    assert [page["count"] for page in found] == [1, 0]
+
+
+async def test_a_correction_survives_loading_the_same_document_again(shop: Door) -> None:
+    path = await _without_account(shop)
+    await shop.post(path, {"last_name": "Day"})
+    await _without_account(shop)
+    assert (await shop.get(path)).json()["customer"]["last_name"] == "Day"
+
+
+async def test_the_email_of_an_account_stays(shop: Door) -> None:
+    answer = await shop.post("/admin/customers/cus_ana", {"email": "other@shop.example"})
+    message = "Email cannot be changed when the user has registered their account"
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"type": "not_allowed", "message": message},
+    )
+    assert (await shop.post("/admin/customers/cus_ana", {"phone": "+386 1"})).status_code == 200
+    assert (await (await shop.customer("ana")).get("/store/orders/order_ana")).status_code == 200
+
+
+async def test_a_correction_that_makes_no_sense_changes_nothing(shop: Door) -> None:
+    path = await _without_account(shop)
+    before = (await shop.get(path)).json()
+    for body, message in (
+        ({"email": "no address"}, "email must be an email"),
+        ({"phone": 1}, "phone must be a string"),
+        ({"metadata": {}}, "property metadata should not exist"),
+    ):
+        answer = await shop.post(path, body)
+        told = {"type": "invalid_data", "message": message}
+        assert (answer.status_code, answer.json()) == (400, told)
+    assert (await shop.post(path, {"email": None})).status_code == 200
+    assert (await shop.get(path)).json() == before
+    missing = await shop.post("/admin/customers/cus_x", {"phone": "1"})
+    message = "Customer with id: cus_x was not found"
+    assert (missing.status_code, missing.json()["message"]) == (404, message)

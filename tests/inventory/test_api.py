@@ -89,6 +89,7 @@ class TestInventoryItems:
         assert await ids(height_lt=10) == ["iitem_mug"]
         assert await ids(hs_code_contains="12.0") == ["iitem_mug"]
         assert await ids(hs_code_starts_with="12") == []
+        assert await ids(hs_code_gte="6912", hs_code_lt="6913") == ["iitem_mug"]
         assert await ids(hs_code=["6912.00"]) == ["iitem_mug"]
         assert await ids(requires_shipping=True) == ["iitem_cup"]
 
