@@ -40,6 +40,7 @@ _ORDER = (
     "returns",
     "inventory",
     "gateway",
+    "client",
     "deploy",
     "simulation",
     "planted",
