@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import structlog
 
-from chassis.testing import DatabaseUrl
+from chassis.testing import DatabaseUrl, sqlite_files
 from deploy.assembly import PROCESSES
 from deploy.embedded import Embedded, running
 from deploy.secrets_file import Secrets
@@ -70,3 +71,14 @@ async def shop(door: Door) -> Door:
     assert answer.status_code == 200, answer.text
     assert answer.json()["refusals"] == []
     return door
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    """One installation for all tests of a file; its webhooks may go to loopback."""
+    folder = tmp_path_factory.mktemp("shared")
+    make = sqlite_files(folder)
+    databases = {name: await make(name) for name in PROCESSES}
+    settings = GatewaySettings(data_dir=folder, databases=databases, webhook_targets="any")
+    async with _installation(settings) as embedded:
+        yield Door(embedded.gateway.app, embedded=embedded)

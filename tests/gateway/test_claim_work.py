@@ -150,6 +150,7 @@ class TestUpdate:
         assert told(answer) == (404, "Claim image with id: cimg_none was not found.")
 
     async def test_under_another_order_there_is_no_such_claim(self, shop: Door) -> None:
+        """D19."""
         claim = await opened(shop)
         path = f"/admin/orders/order_ben/claims/{claim['id']}"
         answer = await shop.post(path, {"metadata": {"a": 1}})
@@ -157,6 +158,7 @@ class TestUpdate:
         assert (await shown(shop, claim["id"]))["metadata"] is None
 
     async def test_a_canceled_claim_stays_as_it_is(self, shop: Door) -> None:
+        """M49."""
         claim = await opened(shop, type="replace", additional_items=LAMP)
         await shop.post(f"{ORDER}/claims/{claim['id']}/cancel")
         answer = await shop.post(f"{ORDER}/claims/{claim['id']}", {"metadata": {"a": 1}})

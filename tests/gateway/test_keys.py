@@ -8,6 +8,7 @@ from tests.gateway.builders import Door, a_claim
 
 
 async def test_a_repeat_gets_the_same_bytes_and_nothing_happens_twice(shop: Door) -> None:
+    """D1."""
     first = await shop.claim(key="k-1")
     # In between the order changes; the answer under the key does not.
     assert (await shop.claim(key="k-2")).status_code == 200
@@ -21,6 +22,7 @@ async def test_a_repeat_gets_the_same_bytes_and_nothing_happens_twice(shop: Door
 
 
 async def test_two_requests_at_once_with_one_key_make_one_claim_and_one_answer(shop: Door) -> None:
+    """D3."""
     answers = await asyncio.gather(*(shop.claim(key="k-1") for _ in range(8)))
     settled = [answer for answer in answers if answer.status_code == 200]
     # 409 only while the accepting transaction is open; the stock client repeats it.
@@ -32,6 +34,7 @@ async def test_two_requests_at_once_with_one_key_make_one_claim_and_one_answer(s
 
 
 async def test_the_same_key_for_another_body_is_refused(shop: Door) -> None:
+    """D2."""
     assert (await shop.claim(key="k-1")).status_code == 200
     answer = await shop.claim(key="k-1", refund_amount=5)
     assert answer.status_code == 422
@@ -41,6 +44,7 @@ async def test_the_same_key_for_another_body_is_refused(shop: Door) -> None:
 
 
 async def test_the_same_key_on_another_path_is_refused(shop: Door) -> None:
+    """D2."""
     assert (await shop.claim(key="k-1")).status_code == 200
     answer = await shop.post("/admin/orders/order_ben/claims", a_claim(), key="k-1")
     assert answer.status_code == 422
@@ -56,6 +60,7 @@ async def test_the_order_of_keys_in_the_body_does_not_matter(shop: Door) -> None
 
 
 async def test_anothers_equal_key_is_another_key(shop: Door) -> None:
+    """D2."""
     agent = await shop.with_role("agent")
     other = shop.as_(**await _signed_in(shop, "agent"))
     mine = await agent.claim(key="k-1")

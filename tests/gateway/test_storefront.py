@@ -32,6 +32,7 @@ async def test_a_customer_sends_something_back(shop: Door) -> None:
 async def test_anothers_order_answers_like_one_that_does_not_exist(
     shop: Door, somebody: str
 ) -> None:
+    """D26."""
     stranger = shop.as_() if somebody == "nobody" else await shop.customer(somebody)
     theirs = await stranger.get("/store/orders/order_ana")
     missing = await stranger.get("/store/orders/order_xyz")

@@ -79,6 +79,7 @@ class TestWhoIsTold:
     async def test_every_event_of_a_claim_is_told_signed_and_once(
         self, shop: Door, receiver: Receiver
     ) -> None:
+        """D22: order.refund_created among them."""
         made = await _add(shop, receiver)
         claim = (await shop.claim()).json()["order"]["claims"][0]
         await _all_are(shop, made["webhook"], "delivered", 5)

@@ -321,7 +321,7 @@ async def test_the_whole_past_twice_more_changes_nothing(system: Application) ->
 
 
 async def test_a_past_that_the_inboxes_have_forgotten_changes_nothing(system: Application) -> None:
-    """The second protection alone: claims, returns, receipts and sagas know what they have seen."""
+    """D9. The second protection alone: claims, returns, receipts and sagas know what they saw."""
     begun = await system.sent()
     load = Load(system, "forgotten", rounds=1)
     await load.run()
