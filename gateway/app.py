@@ -48,9 +48,9 @@ from gateway.admin import (
     orders,
     payments,
     people,
+    reference,
     reservations,
     returns,
-    shop,
     trust,
 )
 from gateway.admin import webhooks as webhook_routes
@@ -173,8 +173,8 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    desk = (shop, orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
-    work = (people, documents, operating, trust, batch_jobs, webhook_routes)
+    desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
+    work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
     for part in (*desk, *work, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
