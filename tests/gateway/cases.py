@@ -73,7 +73,6 @@ CASES = {
     "M83": "an extra line in the parcel",
     "M84": "a canceled return is not received",
     "M85": "a received return is not canceled",
-    "M86": "a canceled return is neither fulfilled nor updated",
     "M87": "a negative refund at the request",
     "M88": "no_notification of a return given, and inherited",
     "M89": "a receipt without a refund takes the stored one",
@@ -148,7 +147,8 @@ CASES = {
     "D29": "stock goes below nothing",
     "D30": "unknown items are dropped in silence",
 }
-# Not here, because they need a cart or a swap: M18, M75, M113, M137.
+# Not here: M18, M75, M113 and M137 need a cart or a swap, and what M86 refuses (fulfilling and
+# updating a return) has no door.
 
 _LABEL = re.compile(r"\b([MD][1-9]\d{0,2}|M0\d)\b")
 

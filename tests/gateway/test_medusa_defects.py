@@ -183,6 +183,24 @@ async def test_units_of_a_discounted_line_add_up_to_what_was_paid(shop: Door) ->
     assert (await _return(shop, at_once, _units(whole, 3)))["refund_amount"] == 2900
 
 
+async def test_goods_received_at_once_are_paid_and_counted(shop: Door) -> None:
+    """D17: with the original they come into stock, and nothing else happens."""
+    item = _item(1000, 2)
+    order_id = await _sold(shop, item)
+    stocked, reserved = await _stock(shop)
+    place = {"receive_now": True, "location_id": medusa.LOCATION}
+    returned = await _return(shop, order_id, _units(item), **place)
+    assert (returned["status"], returned["received_at"] is not None) == ("received", True)
+    order = await shop.order(order_id)
+    assert [(row["amount"], row["reason"]) for row in order["refunds"]] == [(1000, "return")]
+    assert (order["fulfillment_status"], order["payment_status"]) == (
+        "partially_returned",
+        "partially_refunded",
+    )
+    assert order["items"][0]["returned_quantity"] == 1
+    assert await _stock(shop) == (stocked + 1, reserved)
+
+
 async def test_only_captured_money_can_be_given_back(shop: Door) -> None:
     """D21: of three payments one is captured, one waits, one was canceled with the order."""
     item = _item(1000, 3)
