@@ -414,12 +414,25 @@ async def test_a_child_in_a_body_is_not_found_under_anothers_parent(town: Town) 
     assert await _seen(town.shop) == before
 
 
-async def test_a_customer_meets_no_order_but_the_own(town: Town) -> None:
+async def test_a_customer_meets_nothing_but_the_own(town: Town) -> None:
     ana, ben = await town.shop.customer("ana"), await town.shop.customer("ben")
-    assert (await ana.get("/store/orders/order_ana")).status_code == 200
-    theirs = await ben.get("/store/orders/order_ana")
-    none = await ben.get("/store/orders/nothing_x")
-    assert (theirs.status_code, theirs.text) == (404, none.text.replace("nothing_x", "order_ana"))
+    nowhere = dict.fromkeys(town.ana, "nothing_x")
+    before = await _books(town.shop)
+    met = []
+    for route in CASES:
+        if not route[1].startswith("/store/") or route in EVERYBODYS:
+            continue
+        body = _body(route, town.ana)
+        theirs = await _call(ben, route, _path(route[1], town.ana), body)
+        none = await _call(ben, route, _path(route[1], nowhere), body)
+        told = theirs[1]
+        for name in _named(route[1]):
+            told = told.replace(town.ana[name], "nothing_x")
+        assert (theirs[0], told) == (404, none[1]), route
+        if route[0] == "GET" and not set(_named(route[1])) & set(NOTHING_THERE):
+            met.append((await _call(ana, route, _path(route[1], town.ana), body))[0])
+    assert set(met) == {200}
+    assert await _books(town.shop) == before
 
 
 async def test_a_job_is_its_makers_alone(town: Town) -> None:
