@@ -497,12 +497,8 @@ async def list_customers(
 @router.get("/customers/{customer_id}")
 async def get_customer(customer_id: str, db: Db, who: Who) -> Response:
     """One customer: {customer}; customers see themselves."""
-    return await _customer(db, customer_id, _owner(who))
-
-
-async def _customer(db: Database, customer_id: str, own_id: str | None) -> Response:
     async with db.reading() as tx:
-        customer = await queries.customer_by_id(tx, customer_id=customer_id, own_id=own_id)
+        customer = await queries.customer_by_id(tx, customer_id=customer_id, own_id=_owner(who))
     return http.json_response({"customer": customer})
 
 
@@ -519,7 +515,13 @@ async def update_customer(
             changes=body.model_dump(exclude_unset=True),
             now=clock.now(),
         )
-    return await _customer(db, customer_id, None)
+    return await _customer(db, customer_id)
+
+
+async def _customer(db: Database, customer_id: str) -> Response:
+    async with db.reading() as tx:
+        customer = await queries.customer_by_id(tx, customer_id=customer_id, own_id=None)
+    return http.json_response({"customer": customer})
 
 
 @router.get("/shipping-options")
