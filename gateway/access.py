@@ -57,6 +57,12 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/admin/orders/{order_id}/claimable"): _ALL,
     ("POST", "/admin/orders/{order_id}/claims/{claim_id}"): _DESK,
     ("POST", "/admin/orders/{order_id}/claims/{claim_id}/cancel"): _DESK,
+    ("POST", "/admin/orders/{order_id}/claims/{claim_id}/fulfillments"): _PACKERS,
+    (
+        "POST",
+        "/admin/orders/{order_id}/claims/{claim_id}/fulfillments/{fulfillment_id}/cancel",
+    ): _PACKERS,
+    ("POST", "/admin/orders/{order_id}/claims/{claim_id}/shipments"): _PACKERS,
     ("POST", "/admin/orders/{order_id}/return"): frozenset({"admin", "agent"}),
     ("GET", "/admin/store"): _ALL,
     ("GET", "/admin/regions"): _ALL,

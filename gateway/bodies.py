@@ -214,6 +214,10 @@ CREATE_SHIPMENT = Shape(
     }
 )
 
+FULFILL_CLAIM = Shape({"location_id": _ID, "no_notification": Boolean(), "metadata": Object()})
+
+SHIP_CLAIM = Shape({"fulfillment_id": _ID_NEEDED, "tracking_numbers": ListOf(_ID, most=LINES_MAX)})
+
 ADD_SHIPPING_METHOD = Shape(
     {"price": Integer(required=True, least=0), "option_id": _ID_NEEDED, "data": Object()}
 )

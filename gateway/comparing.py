@@ -35,6 +35,7 @@ class Picture:
     stock_receipts: dict[str, Row]
     fulfillments: dict[str, Row] = field(default_factory=dict)
     stock_uses: dict[str, Row] = field(default_factory=dict)
+    parcels: dict[str, Row] = field(default_factory=dict)
     canceled_orders: set[str] = field(default_factory=set)
     released_orders: set[str] = field(default_factory=set)
 
@@ -53,8 +54,11 @@ def picture(rows: Mapping[str, list[Row]]) -> Picture:
         receipt_lines=rows["receipt_lines"],
         reservations={row["remedy_id"]: row for row in rows["reservations"]},
         stock_receipts={row["receipt_id"]: row for row in rows["stock_receipts"]},
-        fulfillments={row["id"]: row for row in rows["fulfillments"]},
+        fulfillments={
+            row["id"]: row for row in (*rows["fulfillments"], *rows["claim_fulfillments"])
+        },
         stock_uses={row["fulfillment_id"]: row for row in rows["stock_uses"]},
+        parcels={row["fulfillment_id"]: row for row in rows["parcels"]},
         canceled_orders={row["order_id"] for row in rows["canceled_orders"]},
         released_orders={row["order_id"] for row in rows["released_orders"]},
     )
@@ -75,6 +79,7 @@ def compare(picture: Picture) -> list[Row]:
         *_receipts_and_stock(picture),
         *_claims_and_returns(picture),
         *_fulfillments_and_stock(picture),
+        *_replacements_and_units(picture),
         *_orders_and_stock(picture),
     ]
     return [_row(*each) for each in found]
@@ -224,6 +229,27 @@ def _fulfillments_and_stock(picture: Picture) -> Disagreements:
     for id_, use in picture.stock_uses.items():
         if use["state"] == "consumed" and id_ not in picture.fulfillments:
             yield "I17", id_, "goods were taken out of stock for a fulfillment that nobody knows"
+
+
+def _replacements_and_units(picture: Picture) -> Disagreements:
+    """I16: orders knows the units of a claim's goods exactly while their fulfillment lives."""
+    for id_, each in picture.fulfillments.items():
+        if "claim_id" not in each:
+            continue
+        parcel = picture.parcels.get(id_)
+        known = parcel is not None and parcel["state"] != "withdrawn"
+        if each["state"] == "live" and not known:
+            yield "I16", id_, "replacement goods are packed, but orders does not know their units"
+        if each["state"] in ("refused", "canceled") and known:
+            yield "I16", id_, f"the fulfillment is {each['state']}, but orders still has its units"
+        shipped = parcel is not None and parcel["state"] == "shipped"
+        if each["state"] == "live" and known and shipped != (each["shipped_at"] is not None):
+            yield "I16", id_, "claims and orders disagree on whether replacement goods were sent"
+        if parcel is not None and parcel["claim_id"] != each["claim_id"]:
+            yield "I8", id_, f"packed for {each['claim_id']}, but known of {parcel['claim_id']}"
+    for id_, parcel in picture.parcels.items():
+        if parcel["state"] != "withdrawn" and id_ not in picture.fulfillments:
+            yield "I16", id_, "orders has units of a fulfillment that nobody knows"
 
 
 def _orders_and_stock(picture: Picture) -> Disagreements:

@@ -97,6 +97,7 @@ async def orders(parts: Gate, *, who: Principal, found: list[Json], wanted: Aske
     if not ids or not (wanted.relations | set(wanted.parts)) & _OF_OTHERS:
         for each in found:
             each |= {"claims": [], "returns": [], "swaps": []}
+            del each["replacements"]
         return
     params = {"order_id": ids, "limit": 1000}
     claims, returns = await asyncio.gather(
@@ -121,6 +122,7 @@ async def _join(
     extra = [line for claim in claims for line in claim["additional_items"]]
     for line in (*lines, *extra):
         line["variant"] = variants.get(line["variant_id"])
+    _count_replacements([known for each in found for known in each.pop("replacements")], extra)
     await _name_options(
         parts, who, [each for claim in claims for each in claim["shipping_methods"]]
     )
@@ -138,6 +140,18 @@ async def _join(
                     claim[name] = each[name]
         each["returns"] = [one for one in returns if one["order_id"] == each["id"]]
         each["swaps"] = []
+
+
+def _count_replacements(known: list[Json], extra: list[Json]) -> None:
+    """Claims knows what was sent of an additional item, orders what came of its units since, and
+    what they are worth."""
+    by_line = {line["id"]: line for line in extra}
+    for each in known:
+        line = by_line.get(each["item_id"])
+        if line is not None:
+            line["quantity"] -= each["returned_quantity"]
+            for name in ("returned_quantity", "remedied_quantity", "refundable"):
+                line[name] = each[name]
 
 
 async def _variants(parts: Gate, who: Principal, lines: Iterable[Json]) -> dict[str, Json]:

@@ -407,8 +407,8 @@ class Reconciler:
             to, path, body = [finding["source"]], "/internal/reconcile/wake", {"ids": [about]}
         else:
             # Orders' own ids may look like anything: what was loaded keeps its name.
-            owners = {"claim": "claims", "ret": "returns"}
-            to = [owners.get(about.partition("_")[0], "orders")]
+            owners = {"claim": ["claims"], "ret": ["returns"], "ful": ["orders", "claims"]}
+            to = owners.get(about.partition("_")[0], ["orders"])
             path, body = f"/internal/reconcile/release/{segment(about)}", None
         return {
             name: await self._services[name].send("POST", path, who=who, body=body) for name in to

@@ -50,6 +50,20 @@ _CASES: tuple[tuple[str, str, Proposal], ...] = (
         Proposal(RELEASE, "Ask again that the goods of the dead fulfillment are put back."),
     ),
     (
+        "I16",
+        "orders still has its units",
+        Proposal(RELEASE, "Ask again that the units of the dead fulfillment are withdrawn."),
+    ),
+    (
+        "I16",
+        "orders does not know their units",
+        Proposal(
+            None,
+            "Mend lost messages first (I7). If it stays: cancel the fulfillment and pack the"
+            " goods again, so that their units can be claimed and returned.",
+        ),
+    ),
+    (
         "I4",
         "its reservations were not released",
         Proposal(RELEASE, "Ask again that the reservations of the canceled order are released."),

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import auth, clock, http
+from chassis.db import Database
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from chassis.values import new_id
@@ -21,6 +22,7 @@ router = Router()
 STAFF = ("admin", "agent", "finance", "ops", "warehouse")
 _may_read = auth.require(*STAFF)
 _may_write = auth.require("admin", "agent", "finance")
+_may_pack = auth.require("admin", "agent", "warehouse")
 
 
 def _bound_s(request: Request) -> float:
@@ -124,15 +126,93 @@ async def cancel_claim(
         )
     if accepted is None:
         return http.json_response({"claim_id": claim_id, "order_id": body.order_id})
+    return await _when_over(db, accepted, attempt, bound_s)
+
+
+@router.post("/claims/{claim_id}/fulfillments")
+async def create_fulfillment(
+    claim_id: str, body: schemas.CreateFulfillment, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Pack what a claim sends out and wait until it is out of stock: {claim_id, order_id}."""
+    _may_pack(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.create_fulfillment(
+            tx,
+            claim_id=claim_id,
+            **body.model_dump(),
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
     return await http.settled(
         db,
         key=accepted.saga_id,
-        outcome=partial(queries.outcome_of_cancel, saga_id=accepted.saga_id),
+        outcome=partial(queries.outcome_of_packing, request_id=accepted.saga_id),
         attempt=attempt,
         bound_s=bound_s,
         location=f"/claims/{claim_id}",
         one_statement=True,
     )
+
+
+@router.post("/claims/{claim_id}/fulfillments/{fulfillment_id}/cancel")
+async def cancel_fulfillment(
+    claim_id: str,
+    fulfillment_id: str,
+    body: schemas.CancelFulfillment,
+    db: Db,
+    who: Who,
+    attempt: Tries,
+    bound_s: Bound,
+) -> Response:
+    """Unpack goods of a claim and wait until they are back in stock: {claim_id, order_id}."""
+    _may_pack(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.cancel_fulfillment(
+            tx,
+            claim_id=claim_id,
+            order_id=body.order_id,
+            fulfillment_id=fulfillment_id,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    if accepted is None:
+        return http.json_response({"claim_id": claim_id, "order_id": body.order_id})
+    return await _when_over(db, accepted, attempt, bound_s)
+
+
+@router.post("/claims/{claim_id}/shipments")
+async def create_shipment(
+    claim_id: str, body: schemas.CreateShipment, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Packed goods of a claim are on their way, and orders knows: {claim_id, order_id}."""
+    _may_pack(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.create_shipment(
+            tx,
+            claim_id=claim_id,
+            **body.model_dump(),
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _when_over(db, accepted, attempt, bound_s)
+
+
+async def _when_over(
+    db: Database, accepted: operations.Accepted, attempt: http.Attempt, bound_s: float
+) -> Response:
+    return await http.settled(
+        db,
+        key=accepted.saga_id,
+        outcome=partial(queries.outcome_of_saga, saga_id=accepted.saga_id),
+        attempt=attempt,
+        bound_s=bound_s,
+        location=f"/claims/{accepted.claim_id}",
+        one_statement=True,
+    )
+
+
+def _caller(who: auth.Principal, attempt: http.Attempt) -> operations.Caller:
+    return operations.Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 @router.get("/claims")

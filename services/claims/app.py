@@ -25,8 +25,8 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
     async def wake_due() -> bool:
         return await saga_log.wake_due(database, expire_one)
 
-    async def release(tx: Tx, claim_id: str) -> bool:
-        return await operations.release_again(tx, claim_id=claim_id)
+    async def release(tx: Tx, subject_id: str) -> bool:
+        return await operations.release_again(tx, subject_id=subject_id)
 
     async def give_up(tx: Tx, saga_id: str, reason: str, now: datetime) -> None:
         await operations.give_up(tx, saga_id=saga_id, reason=reason, now=now)

@@ -6,13 +6,24 @@ from chassis import clock
 from chassis.db import Tx
 from chassis.messaging import Subscription
 from contracts.base import Event
-from contracts.inventory import ReservationPlaced, ReservationRejected, ReservationReleased
+from contracts.inventory import (
+    FulfillmentStockConsumed,
+    FulfillmentStockRejected,
+    FulfillmentStockRestored,
+    ReservationPlaced,
+    ReservationRejected,
+    ReservationReleased,
+)
 from contracts.orders import (
     ClaimHoldPlaced,
     ClaimHoldRejected,
     ClaimHoldReleased,
     ClaimRefundDeclined,
     ClaimRefundSucceeded,
+    ReplacementRecorded,
+    ReplacementShipped,
+    ReplacementWithdrawalRejected,
+    ReplacementWithdrawn,
 )
 from contracts.returns import (
     ClaimReturnChecked,
@@ -47,6 +58,13 @@ SUBSCRIPTIONS = (
             ReservationPlaced: on_reply,
             ReservationRejected: on_reply,
             ReservationReleased: on_reply,
+            FulfillmentStockConsumed: on_reply,
+            FulfillmentStockRejected: on_reply,
+            FulfillmentStockRestored: on_reply,
+            ReplacementRecorded: on_reply,
+            ReplacementShipped: on_reply,
+            ReplacementWithdrawn: on_reply,
+            ReplacementWithdrawalRejected: on_reply,
             ClaimReturnOpened: on_reply,
             ClaimReturnChecked: on_reply,
             ReturnReceived: on_return_moved,

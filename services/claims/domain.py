@@ -83,11 +83,18 @@ def tag_id(*, value: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AdditionalItem:
-    """A line to be sent out. Name and price are known once inventory has reserved it."""
+    """A line to be sent out. Name, price (minor units) and place are known once inventory has
+    reserved it."""
 
     line_id: str
     variant_id: str
     quantity: int
+    title: str | None = None
+    description: str | None = None
+    unit_price: int | None = None
+    location_id: str | None = None
+    fulfilled_quantity: int = 0
+    shipped_quantity: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

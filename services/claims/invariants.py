@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from chassis.db import Row, Tx
 
 
@@ -30,20 +32,68 @@ async def findings(tx: Tx) -> list[Row]:
         }
         for row in gaps
     ]
-    return found
+    return [*found, *await _sent(tx)]
+
+
+async def _sent(tx: Tx) -> list[Row]:
+    """I5: an additional item is fulfilled and shipped exactly as its live fulfillments say."""
+    packed: Counter[str] = Counter()
+    shipped: Counter[str] = Counter()
+    for row in await tx.fetch(
+        "SELECT items, shipped_at FROM claim_fulfillments WHERE state IN ('live', 'canceling')"
+    ):
+        for item in row["items"]:
+            packed[item["item_id"]] += item["quantity"]
+            shipped[item["item_id"]] += item["quantity"] if row["shipped_at"] else 0
+    lines = await tx.fetch(
+        "SELECT line_id, fulfilled_quantity, shipped_quantity FROM additional_items"
+        " WHERE fulfilled_quantity > 0 OR shipped_quantity > 0 OR line_id IN :ids",
+        ids=sorted(packed),
+    )
+    return [
+        {
+            "invariant": "I5",
+            "id": row["line_id"],
+            "message": f"fulfilled {row['fulfilled_quantity']}, shipped"
+            f" {row['shipped_quantity']}, but its fulfillments say {packed[row['line_id']]},"
+            f" {shipped[row['line_id']]}",
+        }
+        for row in lines
+        if row["fulfilled_quantity"] != packed[row["line_id"]]
+        or row["shipped_quantity"] != shipped[row["line_id"]]
+    ]
 
 
 async def subjects(tx: Tx, *, after: str, limit: int) -> list[str]:
-    """Ids of claims, in order."""
+    """Ids of claims and of their fulfillments, in order."""
     rows = await tx.fetch(
-        "SELECT id FROM claims WHERE id > :after ORDER BY id LIMIT :limit", after=after, limit=limit
+        "SELECT id FROM (SELECT id FROM claims WHERE id > :after ORDER BY id LIMIT :limit) AS c"
+        " UNION SELECT id FROM (SELECT id FROM claim_fulfillments WHERE id > :after"
+        " ORDER BY id LIMIT :limit) AS f ORDER BY id LIMIT :limit",
+        after=after,
+        limit=limit,
     )
     return [row["id"] for row in rows]
 
 
 async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
-    """What claims has of these claims (None: of all)."""
-    return {"claims": await claims(tx, ids), "claimed": await claimed_units(tx, ids)}
+    """What claims has of these claims and fulfillments (None: of all)."""
+    return {
+        "claims": await claims(tx, ids),
+        "claimed": await claimed_units(tx, ids),
+        "claim_fulfillments": await fulfillments(tx, ids),
+    }
+
+
+async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every fulfillment of a claim: id, claim_id, order_id, state, uses_stock, items,
+    shipped_at."""
+    return await tx.fetch(
+        "SELECT f.id, f.claim_id, c.order_id, f.state, f.uses_stock, f.items, f.shipped_at"
+        " FROM claim_fulfillments f JOIN claims c ON c.id = f.claim_id"
+        f"{' WHERE f.id IN :ids' if ids is not None else ''} ORDER BY f.id",
+        ids=ids,
+    )
 
 
 async def claims(tx: Tx, ids: list[str] | None = None) -> list[Row]:

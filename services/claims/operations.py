@@ -29,7 +29,14 @@ from contracts.claims import (
 )
 from contracts.inventory import PlaceReservation
 from contracts.orders import PlaceClaimHold
-from services.claims import domain, saga, store
+from services.claims import (
+    domain,
+    fulfilling,
+    fulfillment_saga,
+    fulfillments,
+    saga,
+    store,
+)
 from services.claims.domain import AdditionalItem, Change, Claim, ClaimItem, ClaimNotFound
 
 _EVENTS = {
@@ -42,6 +49,8 @@ _EVENTS = {
     "assigned": ClaimAssigned,
     "closed": ClaimClosed,
 }
+# The sagas of goods that are sent out.
+_GOODS = frozenset(table.kind for table in fulfillment_saga.TABLES)
 # What the audit trail tells of a claim.
 _STATE = (
     *("status", "payment_status", "recovery_point", "refund_amount", "refusal"),
@@ -56,6 +65,15 @@ class Plan:
     hold: PlaceClaimHold
     reservation: PlaceReservation | None
     events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks over HTTP, and the idempotency key of the attempt, if it has one."""
+
+    principal: str
+    key: str | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +173,8 @@ async def cancel_claim(
 ) -> Accepted | None:
     """Begin to cancel a claim; None when it is canceled already, which is no error.
 
-    Raises ClaimNotFound (also under another order's id), RefundAlreadyMade, ClaimBusy.
+    Raises ClaimNotFound (also under another order's id), RefundAlreadyMade, ClaimBusy, and as
+    ``fulfillments.check_claim_cancel``.
     """
     saga_id = new_id("csaga")
     if key is not None:
@@ -171,6 +190,8 @@ async def cancel_claim(
     if claim.status == "canceled":
         return None
     claim = domain.cancel(claim=claim)
+    sent = await store.fulfillments_of(tx, claim_id=claim_id) if claim.additional_items else []
+    fulfillments.check_claim_cancel(fulfillments=sent)
     await store.save(tx, claim=claim, now=now)
     await saga_log.begin(
         tx,
@@ -191,16 +212,27 @@ async def continue_claim(tx: Tx, *, reply: BaseModel, now: datetime) -> None:
         await _follow(tx, moved, now)
 
 
-async def release_again(tx: Tx, *, claim_id: str) -> bool:
-    """Ask once more that all is freed that a dead claim holds; False unless it is dead.
+async def release_again(tx: Tx, *, subject_id: str) -> bool:
+    """Ask once more that all is freed that a dead claim or fulfillment holds; False unless it is
+    dead.
 
     The commands are new ones, because those of the saga were handled; who holds nothing says so.
     """
-    claim = await store.load(tx, claim_id=claim_id)
-    if claim is None or claim.status not in ("canceled", "refused"):
+    sent = await store.fulfillment(tx, fulfillment_id=subject_id)
+    claim = await store.load(tx, claim_id=subject_id if sent is None else sent.claim_id)
+    if claim is None:
         return False
-    for command in saga.releases(claim=claim):
-        await outbox.put(tx, command, about=f"claim/{claim_id}")
+    if sent is not None:
+        if sent.state not in ("canceled", "refused"):
+            return False
+        facts = fulfillment_saga.parcel_facts(claim=claim, fulfillment=sent)
+        for command in fulfillment_saga.releases(facts=facts):
+            await outbox.put(tx, command, about=f"fulfillment/{subject_id}")
+        return True
+    if claim.status not in ("canceled", "refused"):
+        return False
+    for freeing in saga.releases(claim=claim):
+        await outbox.put(tx, freeing, about=f"claim/{subject_id}")
     return True
 
 
@@ -218,6 +250,120 @@ async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
     """
     moved = await saga_log.give_up(tx, saga.SAGAS, saga_id, reason=reason, now=now)
     await _follow(tx, moved, now)
+
+
+# ---- goods that are sent out ------------------------------------------------------------------
+
+
+async def create_fulfillment(
+    tx: Tx,
+    *,
+    claim_id: str,
+    order_id: str | None,
+    location_id: str | None,
+    no_notification: bool | None,
+    metadata: dict[str, Any] | None,
+    caller: Caller,
+    now: datetime,
+) -> Accepted:
+    """Pack all that a claim still owes; its goods are taken out of stock, where they are reserved
+    or at ``location_id``.
+
+    Raises ClaimNotFound, and in Medusa's words; what inventory refuses is told to who waits.
+    """
+    request_id = new_id("cpack")
+    earlier = await _seen(tx, caller, request_id)
+    if earlier is None:
+        claim = await _visible(tx, claim_id, order_id)
+        await fulfilling.pack(
+            tx,
+            claim,
+            request_id=request_id,
+            location_id=location_id,
+            no_notification=no_notification,
+            metadata=metadata,
+            now=now,
+        )
+    return Accepted(claim_id, earlier or request_id)
+
+
+async def cancel_fulfillment(
+    tx: Tx,
+    *,
+    claim_id: str,
+    order_id: str | None,
+    fulfillment_id: str,
+    caller: Caller,
+    now: datetime,
+) -> Accepted | None:
+    """Unpack goods of a claim and put them back, reserved as before; None for what is canceled
+    already, which is no error.
+
+    Raises in Medusa's words; a fulfillment of another claim, and a claim of another order, are not
+    found. Units that have been claimed or returned meanwhile are told to who waits.
+    """
+    saga_id = new_id("csaga")
+    earlier = await _seen(tx, caller, saga_id)
+    if earlier is not None:
+        # None was begun where it had been canceled before.
+        return Accepted(claim_id, earlier) if await saga_log.load(tx, earlier) else None
+    claim = await store.load(tx, claim_id=claim_id)
+    sent = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
+    if sent is None or sent.claim_id != claim_id or sent.state == "refused":
+        raise fulfillments.unknown(fulfillment_id=fulfillment_id, claim_id=claim_id)
+    if claim is None or order_id not in (None, claim.order_id):
+        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+    running = await fulfilling.unpack(tx, claim, sent, saga_id=saga_id, now=now)
+    return Accepted(claim_id, running) if running else None
+
+
+async def create_shipment(
+    tx: Tx,
+    *,
+    claim_id: str,
+    order_id: str | None,
+    fulfillment_id: str,
+    tracking_numbers: Sequence[str],
+    caller: Caller,
+    now: datetime,
+) -> Accepted:
+    """Packed goods of a claim are on their way. Raises ClaimNotFound, and in Medusa's words."""
+    saga_id = new_id("csaga")
+    earlier = await _seen(tx, caller, saga_id)
+    if earlier is None:
+        claim = await _visible(tx, claim_id, order_id)
+        sent = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
+        mine = sent is not None and sent.claim_id == claim_id and sent.state != "refused"
+        await fulfilling.ship(
+            tx,
+            claim,
+            sent if mine else None,
+            saga_id=saga_id,
+            tracking_numbers=tracking_numbers,
+            now=now,
+        )
+    return Accepted(claim_id, earlier or saga_id)
+
+
+async def _visible(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
+    claim = await store.load(tx, claim_id=claim_id)
+    hidden = claim is None or claim.recovery_point == "started" or claim.status == "refused"
+    if claim is None or hidden or order_id not in (None, claim.order_id):
+        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+    return claim
+
+
+async def _seen(tx: Tx, caller: Caller, subject_id: str) -> str | None:
+    """What this attempt was about when it was here before. Raises KeyReused."""
+    if caller.key is None:
+        return None
+    return await idempotency.claim_key(
+        tx,
+        principal=caller.principal,
+        key=caller.key,
+        fingerprint=caller.fingerprint,
+        subject_id=subject_id,
+    )
 
 
 # ---- what people write and decide, where no other service has to agree -----------------------
@@ -284,10 +430,7 @@ async def close_claim(
 
 
 async def _workable(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
-    claim = await store.load(tx, claim_id=claim_id)
-    hidden = claim is None or claim.recovery_point == "started" or claim.status == "refused"
-    if claim is None or hidden or order_id not in (None, claim.order_id):
-        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+    claim = await _visible(tx, claim_id, order_id)
     domain.check_workable(claim=claim)
     return claim
 
@@ -307,6 +450,9 @@ async def return_moved(tx: Tx, *, return_id: str, status: str, now: datetime) ->
 
 
 async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
+    if moved.kind in _GOODS:
+        await fulfilling.follow(tx, moved, now)
+        return
     claim = await store.load(tx, claim_id=moved.subject_id)
     assert claim is not None, moved.subject_id
     if moved.kind == saga.CREATION.kind:

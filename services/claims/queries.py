@@ -16,6 +16,8 @@ from services.claims.store import SENDS_OUT
 
 # A claim that was never agreed to shows on no public read, only in the operator's saga view.
 _VISIBLE = "recovery_point <> 'started' AND status <> 'refused'"
+# One that nobody has packed yet, or that was refused, was never there for anybody outside.
+_SEEN = "state IN ('live', 'canceling', 'canceled')"
 _FILTERS = {
     "order_id": "order_id IN :order_id",
     "line_id": "id IN (SELECT claim_id FROM additional_items WHERE line_id IN :line_id)",
@@ -54,14 +56,29 @@ async def outcome_of_creation(tx: Tx, *, claim_id: str) -> dict[str, Any] | Refu
     return None
 
 
-async def outcome_of_cancel(tx: Tx, *, saga_id: str) -> dict[str, Any] | Refusal | None:
-    """How a cancel ended: {claim_id, order_id}, the refusal, or None while it runs."""
+async def outcome_of_saga(tx: Tx, *, saga_id: str) -> dict[str, Any] | Refusal | None:
+    """How a saga of a claim ended: {claim_id, order_id}, the refusal, or None while it runs."""
     saga = await load(tx, saga_id)
     if saga is None or not saga.over:
         return None
     if saga.direction == "undone":
         return rebuilt(refusal_to_tell(saga))
-    return {"claim_id": saga.subject_id, "order_id": saga.facts["order_id"]}
+    return {"claim_id": saga.facts["claim_id"], "order_id": saga.facts["order_id"]}
+
+
+async def outcome_of_packing(tx: Tx, *, request_id: str) -> dict[str, Any] | Refusal | None:
+    """What became of the fulfillments of one request: {claim_id, order_id}, inventory's no where
+    nothing was packed, or None while somebody has yet to answer."""
+    rows = await tx.fetch(
+        "SELECT f.state, f.refusal, f.claim_id, c.order_id FROM claim_fulfillments f"
+        " JOIN claims c ON c.id = f.claim_id WHERE f.request_id = :id ORDER BY f.created_at, f.id",
+        id=request_id,
+    )
+    if not rows or any(row["state"] == "pending" for row in rows):
+        return None
+    if all(row["state"] == "refused" for row in rows):
+        return rebuilt(rows[0]["refusal"])
+    return {"claim_id": rows[0]["claim_id"], "order_id": rows[0]["order_id"]}
 
 
 async def claim_by_id(tx: Tx, *, claim_id: str) -> Row | None:
@@ -128,15 +145,20 @@ async def _complete(tx: Tx, rows: list[Row]) -> list[Row]:
         return []
     ids = [row["id"] for row in rows]
     items = await tx.fetch("SELECT * FROM claim_items WHERE claim_id IN :ids ORDER BY id", ids=ids)
-    lines = []
+    lines, fulfillments = [], []
     if any(row["sends_out"] for row in rows):
         lines = await tx.fetch(
             "SELECT * FROM additional_items WHERE claim_id IN :ids ORDER BY line_id", ids=ids
         )
-    return [_claim(row, items, lines) for row in rows]
+        fulfillments = await tx.fetch(
+            f"SELECT * FROM claim_fulfillments WHERE claim_id IN :ids AND {_SEEN}"
+            " ORDER BY created_at, id",
+            ids=ids,
+        )
+    return [_claim(row, items, lines, fulfillments) for row in rows]
 
 
-def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
+def _claim(row: Row, items: list[Row], lines: list[Row], fulfillments: list[Row]) -> Row:
     own_address = row["shipping_address"] is not None
     return {
         "id": row["id"],
@@ -172,7 +194,38 @@ def _claim(row: Row, items: list[Row], lines: list[Row]) -> Row:
             _method(row["id"], number, method)
             for number, method in enumerate(row["shipping_methods"], 1)
         ],
-        "fulfillments": [],
+        "fulfillments": [
+            _fulfillment(each) for each in fulfillments if each["claim_id"] == row["id"]
+        ],
+    }
+
+
+def _fulfillment(row: Row) -> Row:
+    return {
+        "id": row["id"],
+        "order_id": None,
+        "claim_order_id": row["claim_id"],
+        "swap_id": None,
+        "provider_id": "manual",
+        "location_id": row["location_id"],
+        "items": [{**item, "fulfillment_id": row["id"]} for item in row["items"]],
+        "tracking_links": [
+            {
+                "id": f"tlink_{row['id']}_{index}",
+                "url": None,
+                "tracking_number": number,
+                "fulfillment_id": row["id"],
+            }
+            for index, number in enumerate(row["tracking_numbers"])
+        ],
+        "tracking_numbers": row["tracking_numbers"],
+        "data": {},
+        "shipped_at": row["shipped_at"],
+        "canceled_at": row["canceled_at"],
+        "no_notification": row["no_notification"],
+        "metadata": row["metadata"],
+        "idempotency_key": None,
+        "created_at": row["created_at"],
     }
 
 
@@ -238,8 +291,8 @@ def _line(row: Row) -> Row:
         "has_shipping": None,
         "unit_price": row["unit_price"],
         "quantity": row["quantity"],
-        "fulfilled_quantity": 0,
-        "shipped_quantity": 0,
+        "fulfilled_quantity": row["fulfilled_quantity"],
+        "shipped_quantity": row["shipped_quantity"],
         "returned_quantity": 0,
         "metadata": None,
         "original_item_id": None,

@@ -42,6 +42,7 @@ from contracts.returns import (
     ClaimReturnOpened,
     OpenClaimReturn,
 )
+from services.claims import fulfillment_saga
 from services.claims.domain import Claim, Progress, RefundAlreadyMade, claimed_units
 
 # Medusa meets refusals in this order; with parallel steps the answer is chosen by it, not by
@@ -251,7 +252,7 @@ CANCEL = SagaTable(
     ),
 )
 
-SAGAS = {table.kind: table for table in (CREATION, CANCEL)}
+SAGAS = {table.kind: table for table in (CREATION, CANCEL, *fulfillment_saga.TABLES)}
 
 
 def progress(saga: Saga) -> Progress:

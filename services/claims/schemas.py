@@ -118,3 +118,26 @@ class CancelClaim(_Strict):
     """The body of ``POST /claims/{id}/cancel``: the order the caller believes it belongs to."""
 
     order_id: str | None = None
+
+
+class CreateFulfillment(_Strict):
+    """The body of ``POST /claims/{id}/fulfillments``: all that the claim still owes is packed."""
+
+    order_id: str | None = None
+    location_id: str | None = None
+    no_notification: bool | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class CancelFulfillment(_Strict):
+    """The body of ``POST /claims/{id}/fulfillments/{fulfillment_id}/cancel``."""
+
+    order_id: str | None = None
+
+
+class CreateShipment(_Strict):
+    """The body of ``POST /claims/{id}/shipments``."""
+
+    order_id: str | None = None
+    fulfillment_id: str
+    tracking_numbers: list[str] = Field([], max_length=1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from chassis.inbox import inbox_table
 from chassis.outbox import outbox_table
 from chassis.saga_log import saga_table
 from services.claims.domain import AdditionalItem, Claim, ClaimItem
+from services.claims.fulfillments import Fulfillment
 
 METADATA = metadata()
 outbox_table(METADATA)
@@ -90,7 +92,37 @@ ADDITIONAL_ITEMS = sa.Table(
     sa.Column("unit_price", sa.BigInteger),
     sa.Column("tax_lines", Json, nullable=False),
     sa.Column("location_id", sa.Text),
+    sa.Column("fulfilled_quantity", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("shipped_quantity", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("quantity > 0", name="quantity"),
+    sa.CheckConstraint(
+        "shipped_quantity >= 0 AND shipped_quantity <= fulfilled_quantity"
+        " AND fulfilled_quantity <= quantity",
+        name="sent",
+    ),
+)
+
+CLAIM_FULFILLMENTS = sa.Table(
+    "claim_fulfillments",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("claim_id", sa.Text, sa.ForeignKey("claims.id"), nullable=False, index=True),
+    # What was asked for together is answered together.
+    sa.Column("request_id", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("items", Json, nullable=False),
+    sa.Column("location_id", sa.Text),
+    sa.Column("uses_stock", sa.Boolean, nullable=False),
+    sa.Column("tracking_numbers", Json, nullable=False),
+    sa.Column("no_notification", sa.Boolean),
+    sa.Column("metadata", Json),
+    sa.Column("refusal", Json),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("shipped_at", Instant),
+    sa.Column("canceled_at", Instant),
+    sa.CheckConstraint(
+        "state IN ('pending', 'live', 'refused', 'canceling', 'canceled')", name="state"
+    ),
 )
 
 
@@ -159,7 +191,8 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
     additional = []
     if row["sends_out"]:
         additional = await tx.fetch(
-            "SELECT line_id, variant_id, quantity FROM additional_items"
+            "SELECT line_id, variant_id, quantity, title, description, unit_price, location_id,"
+            " fulfilled_quantity, shipped_quantity FROM additional_items"
             " WHERE claim_id = :id ORDER BY line_id",
             id=claim_id,
         )
@@ -295,3 +328,101 @@ async def claim_of_return(tx: Tx, *, return_id: str) -> str | None:
         "SELECT id FROM claims WHERE return_id = :id", id=return_id
     )
     return found
+
+
+# ---- what is sent out -------------------------------------------------------------------------
+
+
+async def add_fulfillment(
+    tx: Tx,
+    *,
+    fulfillment: Fulfillment,
+    quantities: Mapping[str, int],
+    request_id: str,
+    metadata: Mapping[str, Any] | None,
+    now: datetime,
+) -> None:
+    """Write a fulfillment; ``quantities`` are units by additional item."""
+    row = {
+        "id": fulfillment.id,
+        "claim_id": fulfillment.claim_id,
+        "request_id": request_id,
+        "state": fulfillment.state,
+        "items": [{"item_id": line, "quantity": units} for line, units in quantities.items()],
+        "location_id": fulfillment.location_id,
+        "uses_stock": fulfillment.uses_stock,
+        "tracking_numbers": [],
+        "no_notification": fulfillment.no_notification,
+        "metadata": metadata,
+        "created_at": now,
+    }
+    await tx.insert(CLAIM_FULFILLMENTS, [row])
+
+
+async def fulfillments_of(tx: Tx, *, claim_id: str) -> list[Fulfillment]:
+    """Every fulfillment of a claim, whatever its state; lock the claim before."""
+    rows = await tx.fetch(
+        "SELECT * FROM claim_fulfillments WHERE claim_id = :id ORDER BY created_at, id", id=claim_id
+    )
+    return [_fulfillment(row) for row in rows]
+
+
+async def fulfillment(tx: Tx, *, fulfillment_id: str) -> Fulfillment | None:
+    """A fulfillment, whatever its state; lock its claim before a decision on it."""
+    row = await tx.fetch_one("SELECT * FROM claim_fulfillments WHERE id = :id", id=fulfillment_id)
+    return None if row is None else _fulfillment(row)
+
+
+def _fulfillment(row: Row) -> Fulfillment:
+    return Fulfillment(
+        id=row["id"],
+        claim_id=row["claim_id"],
+        state=row["state"],
+        line_ids=tuple(item["item_id"] for item in row["items"]),
+        location_id=row["location_id"],
+        uses_stock=bool(row["uses_stock"]),
+        is_shipped=row["shipped_at"] is not None,
+        no_notification=row["no_notification"],
+    )
+
+
+async def set_fulfillment(tx: Tx, *, fulfillment: Fulfillment, changes: Mapping[str, Any]) -> None:
+    """Set columns of a fulfillment; the names of ``changes`` are columns of the table."""
+    unknown = set(changes) - {column.name for column in CLAIM_FULFILLMENTS.columns}
+    if unknown:
+        raise KeyError(f"claim_fulfillments has no column {', '.join(sorted(unknown))}")
+    sets = ", ".join(f"{name} = :{name}" for name in sorted(changes))
+    await tx.execute(
+        f"UPDATE claim_fulfillments SET {sets} WHERE id = :fulfillment_id",
+        fulfillment_id=fulfillment.id,
+        **changes,
+    )
+
+
+async def request_of(tx: Tx, *, fulfillment_id: str) -> str:
+    """The request that a fulfillment was begun by: who waits, waits for that."""
+    return str(
+        await tx.fetch_value(
+            "SELECT request_id FROM claim_fulfillments WHERE id = :id", id=fulfillment_id
+        )
+    )
+
+
+async def running_unpacking(tx: Tx, *, fulfillment_id: str) -> str | None:
+    """The saga that unpacks a fulfillment at the moment."""
+    found: str | None = await tx.fetch_value(
+        "SELECT id FROM sagas WHERE kind = 'claim_fulfillment_cancel' AND subject_id = :id"
+        " AND next_at IS NOT NULL",
+        id=fulfillment_id,
+    )
+    return found
+
+
+async def count_sent(tx: Tx, *, line_ids: Iterable[str], column: str, all_units: bool) -> None:
+    """Count all units of these additional items as fulfilled or shipped (``column``), or none."""
+    assert column in ("fulfilled_quantity", "shipped_quantity"), column
+    await tx.execute(
+        f"UPDATE additional_items SET {column} = {'quantity' if all_units else '0'}"
+        " WHERE line_id IN :ids",
+        ids=sorted(line_ids),
+    )

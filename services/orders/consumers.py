@@ -16,9 +16,12 @@ from contracts.orders import (
     ExecuteClaimRefund,
     PlaceClaimHold,
     PlaceReturnHold,
+    RecordReplacement,
     ReleaseClaimHold,
     ReleaseReturnHold,
     SettleReturnReceipt,
+    ShipReplacement,
+    WithdrawReplacement,
 )
 from services.orders import operations
 
@@ -53,6 +56,21 @@ async def on_settle_return_receipt(tx: Tx, message: SettleReturnReceipt) -> None
     await operations.settle_return_receipt(tx, command=message, now=clock.now())
 
 
+async def on_record_replacement(tx: Tx, message: RecordReplacement) -> None:
+    """Answers recorded: goods that were packed are a fact."""
+    await operations.record_replacement(tx, command=message, now=clock.now())
+
+
+async def on_ship_replacement(tx: Tx, message: ShipReplacement) -> None:
+    """Answers shipped."""
+    await operations.ship_replacement(tx, command=message, now=clock.now())
+
+
+async def on_withdraw_replacement(tx: Tx, message: WithdrawReplacement) -> None:
+    """Answers withdrawn, or rejected where units have a remedy."""
+    await operations.withdraw_replacement(tx, command=message, now=clock.now())
+
+
 async def on_reply(tx: Tx, message: Event) -> None:
     """Which step it answers, and whether it still counts, the saga knows."""
     await operations.continue_saga(tx, reply=message, now=clock.now())
@@ -68,6 +86,9 @@ SUBSCRIPTIONS = (
             PlaceReturnHold: on_place_return_hold,
             ReleaseReturnHold: on_release_return_hold,
             SettleReturnReceipt: on_settle_return_receipt,
+            RecordReplacement: on_record_replacement,
+            ShipReplacement: on_ship_replacement,
+            WithdrawReplacement: on_withdraw_replacement,
         },
     ),
     Subscription(

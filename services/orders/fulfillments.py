@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chassis.errors import Conflict, Invalid, NotAllowed, NotFound, Refusal
+from services.orders.remedies import units_claimed
 
 STATES = ("pending", "live", "refused", "canceling", "canceled")
 
@@ -93,12 +94,7 @@ def decide_cancel(fulfillment: Fulfillment, *, lines: Mapping[str, Line]) -> dic
         line = lines[line_id]
         units[line_id] = min(quantity, line.fulfilled - line.shipped)
         if line.fulfilled - units[line_id] < min(line.returned + line.claimed, line.fulfilled):
-            raise NotAllowed(
-                "units_claimed",
-                "Items of the fulfillment have been claimed or returned:"
-                " cancel the claim or the return first",
-                line_id=line_id,
-            )
+            raise units_claimed(line_id=line_id)
     return units
 
 

@@ -20,6 +20,7 @@ async def findings(tx: Tx) -> list[Row]:
         *await _units(tx),
         *await _strays(tx),
         *await _packed(tx),
+        *await _replacements(tx),
         *await _captures(tx),
         *await _versions(tx),
     ]
@@ -176,6 +177,34 @@ async def _packed(tx: Tx) -> list[Row]:
     ]
 
 
+async def _replacements(tx: Tx) -> list[Row]:
+    """I16: lines that claims sent out are there exactly while they are packed; I3: together they
+    are not worth more than what was paid for what they replace."""
+    rows = await tx.fetch(
+        "SELECT l.id, p.state FROM order_lines l LEFT JOIN parcels p"
+        " ON p.fulfillment_id = l.fulfillment_id WHERE l.claim_id IS NOT NULL"
+        " AND (p.state IS NULL OR p.state = 'withdrawn' OR l.worth IS NULL"
+        " OR l.fulfilled_quantity <> l.quantity"
+        " OR (p.state = 'shipped') <> (l.shipped_quantity = l.quantity))"
+    )
+    text = "a line of a claim does not fit its fulfillment, which is {state}"
+    found = [_finding("I16", row, text) for row in rows]
+    worth: Counter[str] = Counter()
+    for row in await tx.fetch(
+        "SELECT claim_id, worth FROM order_lines WHERE claim_id IS NOT NULL AND worth IS NOT NULL"
+    ):
+        worth[row["claim_id"]] += row["worth"]
+    paid: Counter[str] = Counter()
+    for row in await tx.fetch(
+        "SELECT remedy_id, goods, discount, taxes FROM remedy_lines WHERE remedy_id IN :ids",
+        ids=sorted(worth),
+    ):
+        paid[row["remedy_id"]] += row["goods"] - row["discount"] + sum(row["taxes"] or ())
+    text = "its replacements are worth {worth}, what they replace was paid with {paid}"
+    told = [{"id": id_, "worth": worth[id_], "paid": paid[id_]} for id_ in sorted(worth)]
+    return found + [_finding("I3", row, text) for row in told if row["worth"] > row["paid"]]
+
+
 async def _captures(tx: Tx) -> list[Row]:
     """I9: a payment that its provider gave is captured, and one that is canceled is not."""
     rows = await tx.fetch(
@@ -224,6 +253,7 @@ _PARTS = (
     ("cause_id", "refunds", "cause_kind = 'claim' AND "),
     ("cause_id", "refunds", "cause_kind = 'receipt' AND "),
     ("id", "fulfillments", "made_here = TRUE AND "),
+    ("fulfillment_id", "parcels", ""),
     ("subject_id", "sagas", "kind = 'order_cancel' AND "),
 )
 _SUBJECTS = " UNION ".join(
@@ -248,6 +278,7 @@ async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
         "refunds": await refunds(tx, ids),
         "order_receipts": await receipts(tx, ids),
         "fulfillments": await fulfillments(tx, ids),
+        "parcels": await parcels(tx, ids),
         "canceled_orders": await canceled_orders(tx, ids),
     }
 
@@ -257,6 +288,15 @@ async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     return await tx.fetch(
         "SELECT id, order_id, state, uses_stock, items, shipped_at FROM fulfillments"
         f" WHERE made_here = TRUE{' AND id IN :ids' if ids is not None else ''} ORDER BY id",
+        ids=ids,
+    )
+
+
+async def parcels(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every fulfillment of a claim that orders was told of: fulfillment_id, claim_id, state."""
+    return await tx.fetch(
+        "SELECT fulfillment_id, claim_id, state FROM parcels"
+        f"{' WHERE fulfillment_id IN :ids' if ids is not None else ''} ORDER BY fulfillment_id",
         ids=ids,
     )
 

@@ -36,13 +36,20 @@ from contracts.orders import (
     NoteUpdated,
     PlaceClaimHold,
     PlaceReturnHold,
+    RecordReplacement,
     ReleaseClaimHold,
     ReleaseReturnHold,
+    ReplacementRecorded,
+    ReplacementShipped,
+    ReplacementWithdrawalRejected,
+    ReplacementWithdrawn,
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
     ReturnReceiptSettled,
     SettleReturnReceipt,
+    ShipReplacement,
+    WithdrawReplacement,
 )
 from services.orders import (
     capturing,
@@ -55,6 +62,7 @@ from services.orders import (
     paying,
     receiving,
     remedies,
+    replacing,
     saga,
     store,
 )
@@ -283,6 +291,56 @@ async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: date
         await store.set_remedy_state(tx, remedy_id=command.claim_id, state="settled", now=now)
     await _tell_claim_refund(tx, command.claim_id, refund, reply_to=None)
     await paying.close_order(tx, order, now)
+
+
+# ---------------------------------------------------------------------------------- replacements
+
+
+async def record_replacement(tx: Tx, *, command: RecordReplacement, now: datetime) -> None:
+    """Goods that a claim sends out are packed: their units can be claimed and returned.
+
+    Answers ReplacementRecorded; a fulfillment that was here before changes nothing.
+    """
+    order = await _known_order(tx, command.order_id)
+    await replacing.record(tx, order, command, now)
+    await paying.close_order(tx, order, now)
+    recorded = ReplacementRecorded(fulfillment_id=command.fulfillment_id, claim_id=command.claim_id)
+    await put(tx, recorded, about=f"fulfillment/{command.fulfillment_id}")
+
+
+async def ship_replacement(tx: Tx, *, command: ShipReplacement, now: datetime) -> None:
+    """Goods that a claim sends out are on their way. Answers ReplacementShipped."""
+    id_, claim_id = command.fulfillment_id, command.claim_id
+    order = await _known_order(tx, command.order_id)
+    await replacing.ship(tx, order, fulfillment_id=id_, claim_id=claim_id)
+    await paying.close_order(tx, order, now)
+    shipped = ReplacementShipped(fulfillment_id=id_, claim_id=claim_id)
+    await put(tx, shipped, about=f"fulfillment/{id_}")
+
+
+async def withdraw_replacement(tx: Tx, *, command: WithdrawReplacement, now: datetime) -> None:
+    """Goods that a claim sends out are to be unpacked. Answers ReplacementWithdrawn, or
+    ReplacementWithdrawalRejected where a unit of them has a remedy or came back."""
+    id_, claim_id = command.fulfillment_id, command.claim_id
+    order = await _known_order(tx, command.order_id)
+    answer: ReplacementWithdrawn | ReplacementWithdrawalRejected
+    try:
+        await replacing.withdraw(tx, order, fulfillment_id=id_, claim_id=claim_id, now=now)
+        answer = ReplacementWithdrawn(fulfillment_id=id_, claim_id=claim_id)
+    except Refusal as no:
+        answer = ReplacementWithdrawalRejected(
+            fulfillment_id=id_, claim_id=claim_id, code=no.code, kind=no.kind, message=no.message
+        )
+    await paying.close_order(tx, order, now)
+    await put(tx, answer, about=f"fulfillment/{id_}")
+
+
+async def _known_order(tx: Tx, order_id: str) -> OpenOrder:
+    """The order of a claim that it has agreed to: it is there."""
+    order = await paying.open_order(tx, order_id)
+    if order is None:
+        raise LookupError(f"a claim sends goods out for order {order_id}, which nobody knows")
+    return order
 
 
 # ---------------------------------------------------------------------------------- returns

@@ -73,11 +73,13 @@ def _visible(order: Row, customer_id: str | None) -> bool:
 
 async def claimable(tx: Tx, *, order_id: str) -> list[Row]:
     """What of each line is free for a claim, and for a return: units without a live remedy that
-    have not come back; a claim is bound by what was fulfilled besides. Raises NotFound."""
+    have not come back; a claim is bound by what was fulfilled besides. Lines that claims have
+    sent out are among them. Raises NotFound."""
     await order_facts(tx, order_id=order_id, customer_id=None)
     rows = await tx.fetch(
-        "SELECT id AS item_id, title, variant_id, quantity, fulfilled_quantity, shipped_quantity,"
-        " returned_quantity, remedied_quantity FROM order_lines WHERE order_id = :id"
+        "SELECT id AS item_id, claim_id AS claim_order_id, title, variant_id, quantity,"
+        " fulfilled_quantity, shipped_quantity, returned_quantity, remedied_quantity"
+        " FROM order_lines WHERE order_id = :id"
         " ORDER BY position",
         id=order_id,
     )
@@ -148,6 +150,8 @@ async def _children(
 def _order(
     row: Row, lines: list[Row], payments: list[Row], fulfillments: list[Row], refunds: list[Row]
 ) -> Row:
+    sent_out = [line for line in lines if line["claim_id"] is not None]
+    lines = [line for line in lines if line["claim_id"] is None]
     priced = [store.priced(row=line, order_tax_rate=row["tax_rate"]) for line in lines]
     return {
         "id": row["id"],
@@ -191,6 +195,17 @@ def _order(
         "fulfillments": [_fulfillment(fulfillment) for fulfillment in fulfillments],
         "extra": row["extra"],
         "version": row["version"],
+        # What orders knows of lines that claims sent out; claims shows them.
+        "replacements": [_replacement(line) for line in sent_out],
+    }
+
+
+def _replacement(line: Row) -> Row:
+    return {
+        "item_id": line["id"],
+        "returned_quantity": line["returned_quantity"],
+        "remedied_quantity": line["remedied_quantity"],
+        "refundable": line["worth"] - line["returned_amount"],
     }
 
 
@@ -402,7 +417,8 @@ async def unsent_units(tx: Tx, *, line_id: str) -> Row:
     """
     row = await tx.fetch_one(
         "SELECT l.id AS line_id, l.order_id, l.quantity - l.fulfilled_quantity AS units, o.status"
-        " FROM order_lines l JOIN orders o ON o.id = l.order_id WHERE l.id = :id",
+        " FROM order_lines l JOIN orders o ON o.id = l.order_id"
+        f" WHERE l.id = :id AND l.{store.OWN}",
         id=line_id,
     )
     if row is None:
@@ -464,7 +480,9 @@ def _where(filters: schemas.OrderFilters, customer_id: str | None) -> tuple[str,
             parts.append(f"o.{name} IN :{name}")
             params[name] = values
     if filters.line_id:
-        parts.append("o.id IN (SELECT order_id FROM order_lines WHERE id IN :line_id)")
+        parts.append(
+            f"o.id IN (SELECT order_id FROM order_lines WHERE id IN :line_id AND {store.OWN})"
+        )
         params["line_id"] = filters.line_id
     for column in ("created_at", "updated_at", "canceled_at"):
         for suffix, sign in _COMPARISONS.items():
@@ -794,7 +812,7 @@ async def _exported_orders(tx: Tx, after: str, limit: int) -> list[Row]:
     ids = [row["id"] for row in rows]
     if not ids:
         return []
-    lines = await _children(tx, "order_lines", "position", ids)
+    lines = await _children(tx, "order_lines", "position", ids, f" AND {store.OWN}")
     payments = await _children(tx, "payments", "position", ids)
     fulfillments = await _children(tx, "fulfillments", "position", ids, _SEEN)
     return [

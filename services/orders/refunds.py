@@ -145,6 +145,16 @@ def price_line(
     )
 
 
+def worth_of(*, line_id: str, quantity: int, amount: int) -> PricedLine:
+    """A line whose units together carry exactly ``amount``, taxes included: what replaces other
+    units is worth what was paid for those. What does not divide by the units is its discount.
+    """
+    unit = -(-amount // quantity)
+    goods = unit * quantity
+    paid = Share(quantity=quantity, goods=goods, discount=goods - amount, taxes=())
+    return PricedLine(line_id=line_id, net_unit=unit, taxes=(), paid=paid)
+
+
 def discount_of(*, adjustments: Iterable[tuple[int, str | None]], allow_discounts: bool) -> int:
     """The adjustments of a line that count: (amount, discount id) pairs.
 

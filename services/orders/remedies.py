@@ -95,6 +95,16 @@ def shipping_option_unknown(*, option_id: str) -> Refusal:
     )
 
 
+def units_claimed(**facts: str) -> Refusal:
+    """Goods that came back, and goods that somebody claims, were sent: they stay packed."""
+    return NotAllowed(
+        "units_claimed",
+        "Items of the fulfillment have been claimed or returned:"
+        " cancel the claim or the return first",
+        **facts,
+    )
+
+
 def superseded() -> Refusal:
     """The hold was taken back before it came, or since."""
     return Conflict("superseded", "The hold was released before it was placed")

@@ -29,6 +29,7 @@ from services.orders.refunds import (
     price_line,
     share_of,
     taxes_of,
+    worth_of,
 )
 from services.orders.remedies import HeldLine, Line
 
@@ -169,6 +170,11 @@ order_lines = sa.Table(
     sa.Column("adjustments", Json),
     sa.Column("metadata", Json),
     sa.Column("extra", Json),
+    # A line that a claim sent out: the claim, the fulfillment that has it, and what was paid for
+    # what it replaces. It is there while it is packed.
+    sa.Column("claim_id", _Text),
+    sa.Column("fulfillment_id", _Text, index=True),
+    sa.Column("worth", sa.BigInteger),
     sa.Index("ix_order_lines_order_id_position", "order_id", "position"),
     sa.CheckConstraint(
         "quantity > 0 AND fulfilled_quantity <= quantity"
@@ -227,6 +233,18 @@ fulfillments = sa.Table(
     sa.CheckConstraint(
         "state IN ('pending', 'live', 'refused', 'canceling', 'canceled')", name="state"
     ),
+)
+
+# Replacement goods of claims: what claims said of each of their fulfillments.
+parcels = sa.Table(
+    "parcels",
+    METADATA,
+    sa.Column("fulfillment_id", _Text, primary_key=True),
+    sa.Column("claim_id", _Text, nullable=False),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("state", _Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("state IN ('recorded', 'shipped', 'withdrawn')", name="state"),
 )
 
 # Money that a provider is asked for: one row per try of a payment that a no may be followed by.
@@ -409,6 +427,9 @@ notes = sa.Table(
 )
 
 
+# A condition on order_lines: what was bought, and not sent out by a claim.
+OWN = "claim_id IS NULL"
+
 # ---------------------------------------------------------------------------------- orders
 
 
@@ -543,7 +564,7 @@ async def lines_with_remedies(tx: Tx, *, order_id: str, line_ids: Iterable[str])
     return await tx.fetch(
         "SELECT l.id, l.variant_id, l.title, l.quantity, l.unit_price, l.fulfilled_quantity,"
         " l.shipped_quantity, l.returned_quantity, l.remedied_quantity, l.returned_before,"
-        " l.delivered_at, l.includes_tax, l.allow_discounts, l.tax_lines, l.adjustments,"
+        " l.delivered_at, l.includes_tax, l.allow_discounts, l.tax_lines, l.adjustments, l.worth,"
         " rl.quantity AS taken_quantity, rl.goods, rl.discount, rl.taxes"
         " FROM order_lines l LEFT JOIN remedy_lines rl ON rl.line_id = l.id"
         " WHERE l.order_id = :order_id AND l.id IN :ids ORDER BY l.id",
@@ -634,10 +655,10 @@ async def book_arrivals(tx: Tx, *, rows: Sequence[tuple[str, int, int, int]]) ->
 
 
 async def unit_counts(tx: Tx, *, order_id: str) -> tuple[int, int]:
-    """(ordered, returned) units over the whole order."""
+    """(ordered, returned) units over the whole order; not those that claims sent out."""
     row = await tx.fetch_one(
         "SELECT SUM(quantity) AS ordered, SUM(returned_quantity) AS returned"
-        " FROM order_lines WHERE order_id = :order_id",
+        f" FROM order_lines WHERE order_id = :order_id AND {OWN}",
         order_id=order_id,
     )
     return (int(row["ordered"] or 0), int(row["returned"] or 0)) if row else (0, 0)
@@ -647,14 +668,14 @@ async def unit_counts(tx: Tx, *, order_id: str) -> tuple[int, int]:
 
 
 async def packed_lines(tx: Tx, *, order_id: str) -> dict[str, PackedLine]:
-    """Every line of the order in units, by id; lock the order before."""
+    """Every line that was bought, in units, by id; lock the order before."""
     rows = await tx.fetch(
         "SELECT l.id, l.variant_id, l.title, l.quantity, l.fulfilled_quantity, l.shipped_quantity,"
         " l.returned_quantity, COALESCE(c.units, 0) AS claimed FROM order_lines l LEFT JOIN"
         " (SELECT rl.line_id, SUM(rl.quantity - rl.received_quantity) AS units"
         " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id"
         " WHERE r.order_id = :order_id AND r.kind = 'claim' GROUP BY rl.line_id) c"
-        " ON c.line_id = l.id WHERE l.order_id = :order_id ORDER BY l.position",
+        f" ON c.line_id = l.id WHERE l.order_id = :order_id AND l.{OWN} ORDER BY l.position",
         order_id=order_id,
     )
     pending: dict[str, int] = {}
@@ -735,6 +756,62 @@ async def move_packed(tx: Tx, *, quantities: Mapping[str, int], column: str, sig
         f" WHERE {column} + d.units <= {bound} AND {column} + d.units >= {least}",
     )
     return touched == len(rows)
+
+
+# ---------------------------------------------------------------------------------- replacements
+
+
+async def add_parcel(tx: Tx, *, row: Mapping[str, Any]) -> bool:
+    """Remember a fulfillment of a claim; False when it is known."""
+    return await tx.insert(parcels, [row], ignore_conflicts=True) == 1
+
+
+async def add_replacement_lines(
+    tx: Tx, *, order_id: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write lines that a claim sends out, behind those that the order has."""
+    last = await tx.fetch_value(
+        "SELECT COALESCE(MAX(position), -1) FROM order_lines WHERE order_id = :id", id=order_id
+    )
+    await tx.insert(
+        order_lines,
+        [{**row, "position": int(last) + number} for number, row in enumerate(rows, 1)],
+    )
+
+
+async def ship_replacement(tx: Tx, *, fulfillment_id: str) -> bool:
+    """All units of the fulfillment's lines count as shipped; False when they did before."""
+    touched = await tx.execute(
+        "UPDATE parcels SET state = 'shipped' WHERE fulfillment_id = :id AND state = 'recorded'",
+        id=fulfillment_id,
+    )
+    await tx.execute(
+        "UPDATE order_lines SET shipped_quantity = fulfilled_quantity WHERE fulfillment_id = :id",
+        id=fulfillment_id,
+    )
+    return touched == 1
+
+
+async def replacement_units_in_use(tx: Tx, *, fulfillment_id: str) -> int:
+    """Units of the fulfillment's lines that have a remedy or came back; lock the order before."""
+    return int(
+        await tx.fetch_value(
+            "SELECT COALESCE(SUM(returned_quantity + remedied_quantity), 0) FROM order_lines"
+            " WHERE fulfillment_id = :id",
+            id=fulfillment_id,
+        )
+    )
+
+
+async def withdraw_replacement(tx: Tx, *, fulfillment_id: str) -> bool:
+    """The fulfillment's lines are lines no more; False when they were not before."""
+    touched = await tx.execute(
+        "UPDATE parcels SET state = 'withdrawn' WHERE fulfillment_id = :id"
+        " AND state <> 'withdrawn'",
+        id=fulfillment_id,
+    )
+    await tx.execute("DELETE FROM order_lines WHERE fulfillment_id = :id", id=fulfillment_id)
+    return touched == 1
 
 
 # ---------------------------------------------------------------------------------- captures
@@ -1215,6 +1292,8 @@ async def add_orders(
 
 def priced(*, row: Row, order_tax_rate: float | None) -> PricedLine:
     """A line's row, taken apart for the arithmetic."""
+    if row.get("worth") is not None:
+        return worth_of(line_id=row["id"], quantity=row["quantity"], amount=row["worth"])
     return price_line(
         line_id=row["id"],
         unit_price=row["unit_price"],

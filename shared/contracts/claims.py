@@ -142,6 +142,68 @@ class ClaimClosed(_ClaimState):
     name: str = "claim.closed"
 
 
+class _ClaimGoodsState(Event):
+    """What an event of the goods that a claim sends out tells; ``fulfillment_status`` is the
+    claim's."""
+
+    name: str
+    id: str
+    fulfillment_id: str
+    no_notification: bool = False
+    order_id: str
+    location_id: str | None = None
+    items: list[LineQuantity] = []
+    fulfillment_status: str
+
+
+_GOODS: dict[str, Any] = {
+    "id": "claim_01",
+    "fulfillment_id": "ful_01",
+    "no_notification": False,
+    "order_id": "order_01",
+    "location_id": "sloc_01",
+    "items": [{"line_id": "item_02", "quantity": 1}],
+}
+
+
+class ClaimFulfillmentCreated(_ClaimGoodsState):
+    """Said by claims when replacement goods are packed; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.fulfillment-created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "claim.fulfillment_created",
+        **_GOODS,
+        "fulfillment_status": "fulfilled",
+    }
+    name: str = "claim.fulfillment_created"
+
+
+class ClaimFulfillmentCanceled(_ClaimGoodsState):
+    """Said by claims when replacement goods were unpacked; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.fulfillment-canceled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "claim.fulfillment_canceled",
+        **_GOODS,
+        "fulfillment_status": "canceled",
+    }
+    name: str = "claim.fulfillment_canceled"
+
+
+class ClaimShipmentCreated(_ClaimGoodsState):
+    """Said by claims when replacement goods are on their way; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.shipment-created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "claim.shipment_created",
+        **_GOODS,
+        "fulfillment_status": "shipped",
+        "tracking_numbers": ["T-1"],
+    }
+    name: str = "claim.shipment_created"
+    tracking_numbers: list[str] = []
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimCreated,
     ClaimItemCreated,
@@ -153,4 +215,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimUpdated,
     ClaimAssigned,
     ClaimClosed,
+    ClaimFulfillmentCreated,
+    ClaimFulfillmentCanceled,
+    ClaimShipmentCreated,
 )

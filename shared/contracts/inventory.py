@@ -174,7 +174,8 @@ class ReceiptStockRejected(Rejection):
 
 
 class ConsumeFulfillmentStock(Command):
-    """Said by orders when goods are packed at a location; heard by inventory.
+    """Said by orders (and for its replacement lines by claims) when goods are packed at a location;
+    heard by inventory.
 
     All lines or none. What the lines have reserved goes first. Variants whose stock is not
     managed are passed over.
@@ -202,7 +203,8 @@ class ConsumeFulfillmentStock(Command):
 
 
 class FulfillmentStockConsumed(Event):
-    """Said by inventory when the goods of a fulfillment are out of stock; heard by orders."""
+    """Said by inventory when the goods of a fulfillment are out of stock;
+    heard by orders and claims."""
 
     key: ClassVar[str] = "inventory.fulfillment-stock.consumed.v1"
     example: ClassVar[dict[str, Any]] = {"fulfillment_id": "ful_01", "order_id": "order_01"}
@@ -212,7 +214,7 @@ class FulfillmentStockConsumed(Event):
 
 class FulfillmentStockRejected(Rejection):
     """Said by inventory when a location has too little for a fulfillment; nothing was taken;
-    heard by orders."""
+    heard by orders and claims."""
 
     key: ClassVar[str] = "inventory.fulfillment-stock.rejected.v1"
     example: ClassVar[dict[str, Any]] = {
@@ -227,7 +229,8 @@ class FulfillmentStockRejected(Rejection):
 
 
 class RestoreFulfillmentStock(Command):
-    """Said by orders to put the goods of a fulfillment back; heard by inventory.
+    """Said by orders (and for its own by claims) to put the goods of a fulfillment back;
+    heard by inventory.
 
     What the fulfillment had used of reservations is held again. Works in any state: an unknown
     fulfillment leaves a tombstone, so that a late consumption is refused.
@@ -241,7 +244,7 @@ class RestoreFulfillmentStock(Command):
 
 class FulfillmentStockRestored(Event):
     """Said by inventory when nothing is out of stock for a fulfillment any more;
-    heard by orders."""
+    heard by orders and claims."""
 
     key: ClassVar[str] = "inventory.fulfillment-stock.restored.v1"
     example: ClassVar[dict[str, Any]] = {"fulfillment_id": "ful_01", "order_id": "order_01"}

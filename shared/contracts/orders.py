@@ -181,6 +181,117 @@ class ClaimRefundDeclined(Rejection):
     claim_id: str
 
 
+class SentReplacement(Part):
+    """A line of a claim that is sent out instead of what was claimed. ``unit_price`` is minor units
+    without tax: it weighs the lines against each other, and is not what a refund is worth."""
+
+    line_id: str
+    variant_id: str
+    title: str
+    description: str | None = None
+    unit_price: int
+    quantity: int
+
+
+_PARCEL = {"fulfillment_id": "ful_01", "claim_id": "claim_01"}
+_SENT = {
+    "line_id": "item_02",
+    "variant_id": "variant_01",
+    "title": "Red mug",
+    "description": "300 ml",
+    "unit_price": 1000,
+    "quantity": 1,
+}
+
+
+class RecordReplacement(Command):
+    """Said by claims when replacement goods are packed; heard by orders.
+
+    From then on the units of the lines in ``packed`` can be claimed and returned like others.
+    ``lines`` are all that the claim sends out: what was paid for the claimed units is shared
+    among them.
+    """
+
+    key: ClassVar[str] = "orders.replacement.record"
+    example: ClassVar[dict[str, Any]] = {
+        **_PARCEL,
+        "order_id": "order_01",
+        "lines": [_SENT],
+        "packed": ["item_02"],
+    }
+    fulfillment_id: str
+    claim_id: str
+    order_id: str
+    lines: list[SentReplacement]
+    packed: list[str]
+
+
+class ReplacementRecorded(Event):
+    """Said by orders when the units of packed replacement goods are in its books;
+    heard by claims."""
+
+    key: ClassVar[str] = "orders.replacement.recorded.v1"
+    example: ClassVar[dict[str, Any]] = _PARCEL
+    fulfillment_id: str
+    claim_id: str
+
+
+class ShipReplacement(Command):
+    """Said by claims when replacement goods are on their way; heard by orders."""
+
+    key: ClassVar[str] = "orders.replacement.ship"
+    example: ClassVar[dict[str, Any]] = {**_PARCEL, "order_id": "order_01"}
+    fulfillment_id: str
+    claim_id: str
+    order_id: str
+
+
+class ReplacementShipped(Event):
+    """Said by orders when the units of replacement goods count as shipped; heard by claims."""
+
+    key: ClassVar[str] = "orders.replacement.shipped.v1"
+    example: ClassVar[dict[str, Any]] = _PARCEL
+    fulfillment_id: str
+    claim_id: str
+
+
+class WithdrawReplacement(Command):
+    """Said by claims when replacement goods are to be unpacked; heard by orders.
+
+    Goods that nobody packed leave a tombstone, so that they are not recorded later.
+    """
+
+    key: ClassVar[str] = "orders.replacement.withdraw"
+    example: ClassVar[dict[str, Any]] = {**_PARCEL, "order_id": "order_01"}
+    fulfillment_id: str
+    claim_id: str
+    order_id: str
+
+
+class ReplacementWithdrawn(Event):
+    """Said by orders when the units of replacement goods are out of its books; heard by claims."""
+
+    key: ClassVar[str] = "orders.replacement.withdrawn.v1"
+    example: ClassVar[dict[str, Any]] = _PARCEL
+    fulfillment_id: str
+    claim_id: str
+
+
+class ReplacementWithdrawalRejected(Rejection):
+    """Said by orders when units of the goods have been claimed or returned; heard by claims."""
+
+    key: ClassVar[str] = "orders.replacement.withdrawal-rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        **_PARCEL,
+        "code": "units_claimed",
+        "kind": "not_allowed",
+        "message": "Items of the fulfillment have been claimed or returned:"
+        " cancel the claim or the return first",
+    }
+    fulfillment_id: str
+    claim_id: str
+
+
 class PlaceReturnHold(Command):
     """Said by returns when a return is requested; heard by orders. Holds units, never money."""
 
@@ -588,6 +699,13 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ExecuteClaimRefund,
     ClaimRefundSucceeded,
     ClaimRefundDeclined,
+    RecordReplacement,
+    ReplacementRecorded,
+    ShipReplacement,
+    ReplacementShipped,
+    WithdrawReplacement,
+    ReplacementWithdrawn,
+    ReplacementWithdrawalRejected,
     PlaceReturnHold,
     ReturnHoldPlaced,
     ReturnHoldRejected,

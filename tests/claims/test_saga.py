@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from contracts.orders import (
     PlaceClaimHold,
 )
 from contracts.returns import ClaimReturnChecked, OpenClaimReturn
-from services.claims import saga
+from services.claims import fulfillment_saga, saga
 from services.claims.domain import AdditionalItem, Claim, ClaimItem
+from services.claims.fulfillments import Fulfillment
 from tests import sagas_kit
 from tests.sagas_kit import Others, Play, example
 
@@ -76,6 +78,42 @@ CANCELS = {
 PLAYS = {name: (saga.CREATION, given_) for name, given_ in CREATIONS.items()} | {
     name: (saga.CANCEL, given_) for name, given_ in CANCELS.items()
 }
+
+PARCEL = Fulfillment(
+    id="ful_1",
+    claim_id="claim_1",
+    state="pending",
+    line_ids=("item_new",),
+    location_id="sloc_1",
+    uses_stock=True,
+)
+UNCOUNTED = replace(PARCEL, location_id=None, uses_stock=False)
+SENDING = a_claim(
+    type="replace",
+    additional_items=(*SPARE, AdditionalItem(line_id="item_x", variant_id="v_2", quantity=1)),
+)
+PLAYS |= {
+    "pack": (
+        fulfillment_saga.FULFILLMENT,
+        fulfillment_saga.packing_facts(claim=SENDING, fulfillment=PARCEL),
+    ),
+    "pack what is not counted": (
+        fulfillment_saga.FULFILLMENT,
+        fulfillment_saga.packing_facts(claim=SENDING, fulfillment=UNCOUNTED),
+    ),
+    "unpack": (
+        fulfillment_saga.FULFILLMENT_CANCEL,
+        fulfillment_saga.parcel_facts(claim=SENDING, fulfillment=PARCEL),
+    ),
+    "unpack what is not counted": (
+        fulfillment_saga.FULFILLMENT_CANCEL,
+        fulfillment_saga.parcel_facts(claim=SENDING, fulfillment=UNCOUNTED),
+    ),
+    "send": (
+        fulfillment_saga.SHIPMENT,
+        fulfillment_saga.parcel_facts(claim=SENDING, fulfillment=PARCEL),
+    ),
+}
 EACH = pytest.mark.parametrize("name", PLAYS)
 STANDING = {"hold": ClaimHoldReleased(claim_id="claim_1", pivot_passed=True)}
 
@@ -97,6 +135,11 @@ class TestPlan:
             ("cancel, goods back", [["check"], ["release"]]),
             ("cancel with additional items", [["release"], ["free"]]),
             ("cancel everything", [["check"], ["release"], ["free"]]),
+            ("pack", [["consume"], ["record"]]),
+            ("pack what is not counted", [["record"]]),
+            ("unpack", [["withdraw"], ["restore"]]),
+            ("unpack what is not counted", [["withdraw"]]),
+            ("send", [["ship"]]),
         ],
     )
     def test_the_stages_follow_from_the_facts(self, name: str, stages: list[list[str]]) -> None:

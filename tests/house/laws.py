@@ -23,14 +23,16 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # operations lie between operations and store; the worker is a third door (time opens it), and
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
 PURE_NOUNS = {
+    "claims": ("fulfillments.py", "fulfillment_saga.py"),
     "orders": ("refunds.py", "remedies.py", "fulfillments.py"),
     "inventory": ("picking.py", "reservations.py"),
 }
 NOUNS = {
+    "claims": (*PURE_NOUNS["claims"], "fulfilling.py"),
     "orders": (
         *PURE_NOUNS["orders"],
         *("holding.py", "importing.py", "paying.py", "receiving.py"),
-        *("capturing.py", "changing.py", "fulfilling.py"),
+        *("capturing.py", "changing.py", "fulfilling.py", "replacing.py"),
         *("providers.py", "worker.py"),
     ),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
@@ -177,7 +179,7 @@ def pure_desk(path: str, source: str) -> list[Finding]:
         return []
     service = path.split("/")[1]
     own = ("domain", "saga", *(name[:-3] for name in PURE_NOUNS.get(service, ())))
-    language = SAGA_IMPORTS if path.endswith("/saga.py") else ()
+    language = SAGA_IMPORTS if path.endswith("saga.py") else ()
     allowed = (*PURE_IMPORTS, *language, *(f"services.{service}.{name}" for name in own))
 
     def hits() -> Iterator[tuple[int, str]]:

@@ -1,0 +1,49 @@
+"""Lines that claims send out: what they are worth, and the fulfillments that have them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from chassis.db import Instant
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = (
+    ("claim_id", sa.Text()),
+    ("fulfillment_id", sa.Text()),
+    ("worth", sa.BigInteger()),
+)
+
+
+def upgrade() -> None:
+    """Apply."""
+    for name, kind in _COLUMNS:
+        op.add_column("order_lines", sa.Column(name, kind, nullable=True))
+    op.create_index(op.f("ix_order_lines_fulfillment_id"), "order_lines", ["fulfillment_id"])
+    op.create_table(
+        "parcels",
+        sa.Column("fulfillment_id", sa.Text(), nullable=False),
+        sa.Column("claim_id", sa.Text(), nullable=False),
+        sa.Column("order_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.CheckConstraint(
+            "state IN ('recorded', 'shipped', 'withdrawn')", name=op.f("ck_parcels_state")
+        ),
+        sa.PrimaryKeyConstraint("fulfillment_id", name=op.f("pk_parcels")),
+    )
+    op.create_index(op.f("ix_parcels_order_id"), "parcels", ["order_id"])
+
+
+def downgrade() -> None:
+    """Undo; what claims sent out can no longer be claimed."""
+    op.drop_table("parcels")
+    op.execute("DELETE FROM order_lines WHERE claim_id IS NOT NULL")
+    op.drop_index(op.f("ix_order_lines_fulfillment_id"), table_name="order_lines")
+    with op.batch_alter_table("order_lines") as batch:
+        for name, _ in reversed(_COLUMNS):
+            batch.drop_column(name)
