@@ -75,6 +75,9 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/admin/claims/{claim_id}"): _ALL,
     ("POST", "/admin/claims/{claim_id}/assign"): _DESK,
     ("POST", "/admin/claims/{claim_id}/close"): _DESK,
+    ("POST", "/admin/claims/{claim_id}/refund"): _DESK,
+    ("POST", "/admin/claims/{claim_id}/convert"): _DESK,
+    ("POST", "/admin/claims/{claim_id}/convert/preview"): _DESK,
     # returns
     ("GET", "/admin/returns"): _ALL,
     ("GET", "/admin/returns/{return_id}"): _ALL,

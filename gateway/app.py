@@ -40,6 +40,7 @@ from gateway import (
 from gateway.admin import (
     batch_jobs,
     claims,
+    conversions,
     documents,
     fulfillments,
     inventory,
@@ -174,7 +175,7 @@ def build(
     )
     app.state.gate = parts
     desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
-    work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
+    work = (conversions, reference, people, documents, operating, trust, batch_jobs, webhook_routes)
     for part in (*desk, *work, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)

@@ -214,6 +214,15 @@ CREATE_SHIPMENT = Shape(
     }
 )
 
+# Ours: what a claim gives, changed.
+RETRY_CLAIM_REFUND = Shape({"refund_amount": Integer(least=0)})
+CONVERT_CLAIM = Shape(
+    {
+        name: CREATE_CLAIM.fields[name]
+        for name in ("type", "additional_items", "shipping_methods", "refund_amount")
+    }
+)
+
 FULFILL_CLAIM = Shape({"location_id": _ID, "no_notification": Boolean(), "metadata": Object()})
 
 SHIP_CLAIM = Shape({"fulfillment_id": _ID_NEEDED, "tracking_numbers": ListOf(_ID, most=LINES_MAX)})

@@ -184,7 +184,7 @@ def _receipts_and_refunds(picture: Picture) -> Disagreements:
 def _claims_and_stock(picture: Picture) -> Disagreements:
     """I4: a reservation is held exactly while its claim lives, or was released by hand."""
     for id_, claim in picture.claims.items():
-        stock = picture.reservations.get(id_)
+        stock = picture.reservations.get(claim.get("stock_id", id_))
         held = _is_reserved(stock)
         if claim["status"] == "open" and claim["wants_stock"] and not held:
             yield "I4", id_, "the claim is open, but inventory holds nothing for it"
@@ -194,8 +194,9 @@ def _claims_and_stock(picture: Picture) -> Disagreements:
             freed = stock["released_units"] - stock["manual_units"]
             if freed:
                 yield "I4", id_, f"the claim is open, but {freed} of its units were released"
+    known = {claim.get("stock_id", id_) for id_, claim in picture.claims.items()}
     for id_, stock in picture.reservations.items():
-        if _is_reserved(stock) and id_ not in picture.claims:
+        if _is_reserved(stock) and id_ not in known:
             yield "I4", id_, "stock is reserved for a claim that nobody knows"
 
 

@@ -466,6 +466,7 @@ def _related(rows: Mapping[str, list[Row]]) -> set[str]:
     """Ids that belong to what was read: a claim's return, a return's claim and receipts."""
     found = {row["id"] for row in (*rows["claims"], *rows["returns"])}
     found |= {row["return_id"] for row in (*rows["claims"], *rows["receipts"])}
+    found |= {row["stock_id"] for row in rows["claims"]}
     found |= {row["claim_id"] for row in rows["returns"]}
     found |= {row["receipt_id"] for row in rows["receipts"]}
     return found - {None}

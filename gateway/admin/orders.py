@@ -253,7 +253,7 @@ async def update_claim(
     async def work() -> Any:
         given = check(bodies.UPDATE_CLAIM, body)
         if given.get("shipping_methods"):
-            given["shipping_methods"] = await _priced(parts, who, given["shipping_methods"])
+            given["shipping_methods"] = await priced_methods(parts, who, given["shipping_methods"])
         await parts.claims.send(
             "POST", f"/claims/{segment(claim_id)}", who=who, body={**given, "order_id": order_id}
         )
@@ -268,14 +268,14 @@ async def _drawn_up(
     """The body of the claims service: with what it needs to know of the order, and prices."""
     claim = _claim(given) | {"order_id": order_id}
     if claim["additional_items"] or claim["shipping_methods"]:
-        facts = await _facts(parts, who, order_id)
+        facts = await order_facts(parts, who, order_id)
         names = ("region_id", "sales_channel_id", "currency_code")
         claim["order"] = {name: facts[name] for name in names}
-        claim["shipping_methods"] = await _priced(parts, who, claim["shipping_methods"])
+        claim["shipping_methods"] = await priced_methods(parts, who, claim["shipping_methods"])
     return claim
 
 
-async def _facts(parts: Gate, who: Principal, order_id: str) -> dict[str, Any]:
+async def order_facts(parts: Gate, who: Principal, order_id: str) -> dict[str, Any]:
     facts: dict[str, Any] = await parts.orders.get(f"/orders/{segment(order_id)}/facts", who=who)
     return facts
 
@@ -289,11 +289,11 @@ async def _order_told_first(parts: Gate, who: Principal, order_id: str) -> Async
         yield
     except (Invalid, NotFound) as error:
         if not error.facts.get("settled"):
-            await _facts(parts, who, order_id)
+            await order_facts(parts, who, order_id)
         raise
 
 
-async def _priced(
+async def priced_methods(
     parts: Gate, who: Principal, methods: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Shipping methods with the price of their option, where none was given."""

@@ -129,6 +129,55 @@ async def cancel_claim(
     return await _when_over(db, accepted, attempt, bound_s)
 
 
+@router.post("/claims/{claim_id}/refund")
+async def retry_refund(
+    claim_id: str, body: schemas.RetryRefund, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Refund a claim whose money did not go out and wait for that: {claim_id, order_id}."""
+    _may_write(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.retry_refund(
+            tx,
+            claim_id=claim_id,
+            refund_amount=body.refund_amount,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return await _when_over(db, accepted, attempt, bound_s)
+
+
+@router.post("/claims/{claim_id}/convert")
+async def convert_claim(
+    claim_id: str, body: schemas.ConvertClaim, db: Db, who: Who, attempt: Tries, bound_s: Bound
+) -> Response:
+    """Make a claim one of the other type and wait for all of it: {claim_id, ...}."""
+    _may_write(who)
+    async with http.accepting(db) as tx:
+        accepted = await operations.convert_claim(
+            tx,
+            claim_id=claim_id,
+            request=body.model_dump(),
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    if accepted is None:
+        return http.json_response({"claim_id": claim_id})
+    return await _when_over(db, accepted, attempt, bound_s)
+
+
+@router.post("/claims/{claim_id}/convert/preview")
+async def preview_conversion(
+    claim_id: str, body: schemas.ConvertClaim, db: Db, who: Who
+) -> Response:
+    """What a conversion would ask the others for: {refund, reservation}. Stores nothing."""
+    _may_write(who)
+    async with db.transaction() as tx:
+        refund, reservation = await operations.plan_conversion(
+            tx, claim_id=claim_id, request=body.model_dump()
+        )
+    return http.json_response({"refund": refund, "reservation": reservation})
+
+
 @router.post("/claims/{claim_id}/fulfillments")
 async def create_fulfillment(
     claim_id: str, body: schemas.CreateFulfillment, db: Db, who: Who, attempt: Tries, bound_s: Bound

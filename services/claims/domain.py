@@ -122,6 +122,10 @@ class Claim:
     closed_at: datetime | None = None
     closed_by: str | None = None
     return_status: str | None = None
+    # What a saga of a claim that is open does with it: refund, conversion.
+    busy_with: str | None = None
+    # The name under which inventory holds its goods, where that is not the claim's own.
+    stock_id: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -149,7 +153,7 @@ class Progress:
 @dataclass(frozen=True)
 class Change:
     """A new state and what happened on the way: created, refunded, confirmed, refused, canceled,
-    updated, assigned, closed."""
+    updated, assigned, closed, converted."""
 
     claim: Claim
     happened: tuple[str, ...] = field(default=())
@@ -174,17 +178,11 @@ def open_claim(
     if type_ not in TYPES:
         raise Invalid("claim_type_unknown", 'Claim type must be one of "refund" or "replace".')
     if type_ == "replace" and not additional_items:
-        raise Invalid(
-            "additional_items_missing",
-            'Claims with type "replace" must have at least one additional item.',
-        )
+        raise additional_items_missing()
     if not items:
         raise Invalid("claim_items_missing", "Claims must have at least one claim item.")
     if type_ == "replace" and refund_amount is not None:
-        raise Invalid(
-            "refund_amount_on_replace",
-            f'Claim has type "{type_}" but must be type "refund" to have a refund_amount.',
-        )
+        raise refund_amount_on_replace()
     for item in items:
         if item.reason not in REASONS:
             raise Invalid(
@@ -203,6 +201,22 @@ def open_claim(
         refund_amount=refund_amount,
         return_id=return_id,
         no_notification=no_notification,
+    )
+
+
+def additional_items_missing() -> Invalid:
+    """A replacement of nothing."""
+    return Invalid(
+        "additional_items_missing",
+        'Claims with type "replace" must have at least one additional item.',
+    )
+
+
+def refund_amount_on_replace() -> Invalid:
+    """Money for a claim that sends goods."""
+    return Invalid(
+        "refund_amount_on_replace",
+        'Claim has type "replace" but must be type "refund" to have a refund_amount.',
     )
 
 
@@ -323,9 +337,14 @@ def cancel(*, claim: Claim) -> Claim:
     """
     if claim.payment_status == "refunded":
         raise RefundAlreadyMade
-    if claim.status != "open" or claim.recovery_point != "finished":
-        raise ClaimBusy
+    check_idle(claim=claim)
     return replace(claim, status="canceling")
+
+
+def check_idle(*, claim: Claim) -> None:
+    """Whether no saga is at work on a claim. Raises ClaimBusy."""
+    if claim.status != "open" or claim.recovery_point != "finished" or claim.busy_with:
+        raise ClaimBusy
 
 
 def canceled(*, claim: Claim, now: datetime) -> Change:
@@ -406,8 +425,7 @@ def close(*, claim: Claim, by: str, now: datetime) -> Change:
     Raises as ``check_workable``; ClaimBusy while a saga is at work.
     """
     check_workable(claim=claim)
-    if claim.recovery_point != "finished":
-        raise ClaimBusy
+    check_idle(claim=claim)
     return Change(replace(claim, closed_at=now, closed_by=by), ("closed",))
 
 

@@ -76,7 +76,7 @@ def decide_parcels(
     """
     if claim.status == "canceled":
         raise NotAllowed("claim_canceled", "Canceled claim cannot be fulfilled")
-    if claim.status != "open":
+    if claim.status != "open" or claim.busy_with:
         raise ClaimBusy
     states = {each.state for each in fulfillments}
     if states & {"pending", "canceling"}:

@@ -98,12 +98,13 @@ async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
 
 async def claims(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every claim as the others should know it: id, order_id, type, status, payment_status,
-    refund_amount, return_id, recovery_point, wants_stock."""
+    refund_amount, return_id, recovery_point, wants_stock, stock_id (under which inventory holds its
+    goods)."""
     return await tx.fetch(
         "SELECT c.id, c.order_id, c.type, c.status, c.payment_status, c.refund_amount,"
-        " c.return_id, c.recovery_point,"
+        " c.return_id, c.recovery_point, COALESCE(c.stock_id, c.id) AS stock_id,"
         " EXISTS (SELECT 1 FROM additional_items a WHERE a.claim_id = c.id) AS wants_stock"
-        f" FROM claims c{' WHERE c.id IN :ids' if ids is not None else ''}",
+        f" FROM claims c{' WHERE c.id IN :ids OR c.stock_id IN :ids' if ids is not None else ''}",
         ids=ids,
     )
 

@@ -20,6 +20,7 @@ from contracts.claims import (
     ClaimCanceled,
     ClaimClosed,
     ClaimConfirmed,
+    ClaimConverted,
     ClaimCreated,
     ClaimItemCreated,
     ClaimItemUpdated,
@@ -28,8 +29,10 @@ from contracts.claims import (
     ClaimUpdated,
 )
 from contracts.inventory import PlaceReservation
-from contracts.orders import PlaceClaimHold
+from contracts.orders import PlaceClaimHold, RetryClaimRefund
 from services.claims import (
+    conversion_saga,
+    converting,
     domain,
     fulfilling,
     fulfillment_saga,
@@ -48,13 +51,14 @@ _EVENTS = {
     "updated": ClaimUpdated,
     "assigned": ClaimAssigned,
     "closed": ClaimClosed,
+    "converted": ClaimConverted,
 }
 # The sagas of goods that are sent out.
 _GOODS = frozenset(table.kind for table in fulfillment_saga.TABLES)
 # What the audit trail tells of a claim.
 _STATE = (
-    *("status", "payment_status", "recovery_point", "refund_amount", "refusal"),
-    *("assigned_to", "closed_by", "return_status"),
+    *("type", "status", "payment_status", "recovery_point", "refund_amount", "refusal"),
+    *("assigned_to", "closed_by", "return_status", "busy_with", "stock_id"),
 )
 
 
@@ -133,9 +137,7 @@ def _drawn_up(claim_id: str, request: dict[str, Any]) -> tuple[Claim, dict[str, 
         order_id=request["order_id"],
         type_=request["type"],
         items=[_item(item) for item in request["claim_items"]],
-        additional_items=[
-            AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]
-        ],
+        additional_items=_additional(request),
         refund_amount=request["refund_amount"],
         return_id=new_id("ret") if request["return_shipping"] is not None else None,
         no_notification=request["no_notification"],
@@ -345,6 +347,88 @@ async def create_shipment(
     return Accepted(claim_id, earlier or saga_id)
 
 
+# ---- what a claim gives, changed ---------------------------------------------------------------
+
+
+async def retry_refund(
+    tx: Tx, *, claim_id: str, refund_amount: int | None, caller: Caller, now: datetime
+) -> Accepted:
+    """Refund a claim whose money did not go out: ``refund_amount`` minor units, or what its units
+    are worth by now.
+
+    Raises ClaimNotFound, and as ``conversions.check_retry``; what orders or a provider refuses is
+    told to who waits.
+    """
+    saga_id = new_id("csaga")
+    earlier = await _seen(tx, caller, saga_id)
+    if earlier is None:
+        claim = await _visible(tx, claim_id, None)
+        await converting.retry(tx, claim, saga_id=saga_id, refund_amount=refund_amount, now=now)
+        await audit.record(tx, action="claim.refund_asked", about=f"claim/{claim_id}")
+    return Accepted(claim_id, earlier or saga_id)
+
+
+async def convert_claim(
+    tx: Tx, *, claim_id: str, request: dict[str, Any], caller: Caller, now: datetime
+) -> Accepted | None:
+    """Make a claim one of the other type while nothing is paid and nothing sent; None where nobody
+    has to be asked, and it is done.
+
+    ``request`` is the body of ``schemas.ConvertClaim``. Raises ClaimNotFound, and as
+    ``conversions.check_conversion``; what the others refuse is told to who waits.
+    """
+    saga_id = new_id("csaga")
+    earlier = await _seen(tx, caller, saga_id)
+    if earlier is not None:
+        return Accepted(claim_id, earlier) if await saga_log.load(tx, earlier) else None
+    claim = await _visible(tx, claim_id, None)
+    change = await converting.convert(
+        tx,
+        claim,
+        saga_id=saga_id,
+        to=request["type"],
+        refund_amount=request["refund_amount"],
+        additional_items=_additional(request),
+        shipping_methods=request["shipping_methods"],
+        order=request["order"],
+        now=now,
+    )
+    if change is not None:
+        await _say(tx, claim, change, now)
+        return None
+    await audit.record(
+        tx,
+        action="claim.conversion_asked",
+        about=f"claim/{claim_id}",
+        after={"type": request["type"]},
+    )
+    return Accepted(claim_id, saga_id)
+
+
+async def plan_conversion(
+    tx: Tx, *, claim_id: str, request: dict[str, Any]
+) -> tuple[RetryClaimRefund | None, PlaceReservation | None]:
+    """What a conversion would ask of orders or of inventory. Raises as ``convert_claim``, and
+    changes nothing."""
+    claim = await _visible(tx, claim_id, None)
+    items = _additional(request)
+    to, refund_amount = request["type"], request["refund_amount"]
+    await converting.check(tx, claim, to=to, refund_amount=refund_amount, additional_items=items)
+    if to == "refund":
+        facts = conversion_saga.refund_facts(
+            claim=claim, refund_amount=refund_amount, converts=True
+        )
+        return conversion_saga.retry(facts=facts), None
+    if claim.additional_items:
+        return None, None
+    facts = converting.replace_facts(claim, new_id("csaga"), items, request["order"], None)
+    return None, conversion_saga.reserve(facts=facts)
+
+
+def _additional(request: dict[str, Any]) -> list[AdditionalItem]:
+    return [AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]]
+
+
 async def _visible(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
     claim = await store.load(tx, claim_id=claim_id)
     hidden = claim is None or claim.recovery_point == "started" or claim.status == "refused"
@@ -455,6 +539,12 @@ async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
         return
     claim = await store.load(tx, claim_id=moved.subject_id)
     assert claim is not None, moved.subject_id
+    if moved.kind in converting.KINDS:
+        settled = await converting.settle(tx, claim, moved)
+        if settled is not None:
+            await _say(tx, claim, settled, now)
+            tx.wake(moved.id)
+        return
     if moved.kind == saga.CREATION.kind:
         change = domain.follow(claim=claim, progress=saga.progress(moved))
         if change.claim.status == "open" and claim.status == "opening":

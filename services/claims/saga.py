@@ -42,7 +42,7 @@ from contracts.returns import (
     ClaimReturnOpened,
     OpenClaimReturn,
 )
-from services.claims import fulfillment_saga
+from services.claims import conversion_saga, fulfillment_saga
 from services.claims.domain import Claim, Progress, RefundAlreadyMade, claimed_units
 
 # Medusa meets refusals in this order; with parallel steps the answer is chosen by it, not by
@@ -150,7 +150,7 @@ def _release_hold(facts: Facts) -> ReleaseClaimHold:
 
 
 def _release_reservation(facts: Facts) -> ReleaseReservation:
-    return ReleaseReservation(remedy_id=facts["claim_id"])
+    return ReleaseReservation(remedy_id=facts.get("stock_id") or facts["claim_id"])
 
 
 CREATION = SagaTable(
@@ -194,7 +194,7 @@ CREATION = SagaTable(
 
 def releases(*, claim: Claim) -> list[ReleaseClaimHold | ReleaseReservation]:
     """The commands that free all that a claim may hold."""
-    facts = {"claim_id": claim.id, "order_id": claim.order_id}
+    facts = {"claim_id": claim.id, "order_id": claim.order_id, "stock_id": claim.stock_id}
     if not claim.additional_items:
         return [_release_hold(facts)]
     return [_release_hold(facts), _release_reservation(facts)]
@@ -207,6 +207,7 @@ def cancel_facts(*, claim: Claim) -> dict[str, Any]:
         "order_id": claim.order_id,
         "return_id": claim.return_id,
         "reserved": bool(claim.additional_items),
+        "stock_id": claim.stock_id,
     }
 
 
@@ -252,7 +253,10 @@ CANCEL = SagaTable(
     ),
 )
 
-SAGAS = {table.kind: table for table in (CREATION, CANCEL, *fulfillment_saga.TABLES)}
+SAGAS = {
+    table.kind: table
+    for table in (CREATION, CANCEL, *fulfillment_saga.TABLES, *conversion_saga.TABLES)
+}
 
 
 def progress(saga: Saga) -> Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -141,3 +141,19 @@ class CreateShipment(_Strict):
     order_id: str | None = None
     fulfillment_id: str
     tracking_numbers: list[str] = Field([], max_length=1000)
+
+
+class RetryRefund(_Strict):
+    """The body of ``POST /claims/{id}/refund``; without an amount, what the units are worth."""
+
+    refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
+
+
+class ConvertClaim(_Strict):
+    """The body of ``POST /claims/{id}/convert`` and of its preview."""
+
+    type: Literal["refund", "replace"]
+    additional_items: list[AdditionalItem] = Field([], max_length=100)
+    shipping_methods: list[ShippingMethod] | None = Field(None, max_length=100)
+    refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
+    order: OrderFacts | None = None

@@ -53,6 +53,8 @@ CLAIMS = sa.Table(
     sa.Column("closed_at", Instant),
     sa.Column("closed_by", sa.Text),
     sa.Column("return_status", sa.Text),
+    sa.Column("busy_with", sa.Text),
+    sa.Column("stock_id", sa.Text),
     sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
     sa.CheckConstraint(
         "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"
@@ -135,7 +137,6 @@ async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datet
     row = _state(claim) | {
         "id": claim.id,
         "order_id": claim.order_id,
-        "type": claim.type,
         "return_id": claim.return_id,
         "return_status": "requested" if claim.return_id else None,
         "shipping_address": request.get("shipping_address"),
@@ -163,18 +164,35 @@ async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datet
             for item in claim.items
         ],
     )
+    await add_additional_items(tx, claim_id=claim.id, items=claim.additional_items)
+
+
+async def add_additional_items(tx: Tx, *, claim_id: str, items: Iterable[AdditionalItem]) -> None:
+    """Write lines that a claim sends out; name and price come with ``price_additional_items``."""
     await tx.insert(
         ADDITIONAL_ITEMS,
         [
             {
                 "line_id": item.line_id,
-                "claim_id": claim.id,
+                "claim_id": claim_id,
                 "variant_id": item.variant_id,
                 "quantity": item.quantity,
                 "tax_lines": [],
             }
-            for item in claim.additional_items
+            for item in items
         ],
+    )
+
+
+async def drop_additional_items(tx: Tx, *, claim_id: str) -> None:
+    """A claim sends nothing out any more."""
+    await tx.execute("DELETE FROM additional_items WHERE claim_id = :id", id=claim_id)
+
+
+async def set_shipping_methods(tx: Tx, *, claim_id: str, methods: list[Row]) -> None:
+    """How a claim sends its goods."""
+    await tx.execute(
+        "UPDATE claims SET shipping_methods = :methods WHERE id = :id", methods=methods, id=claim_id
     )
 
 
@@ -219,6 +237,7 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
                 *("recovery_point", "refund_amount", "currency_code", "return_id"),
                 *("no_notification", "refusal", "canceled_at", "version"),
                 *("assigned_to", "closed_at", "closed_by", "return_status"),
+                *("busy_with", "stock_id"),
             )
         },
     )
@@ -227,12 +246,13 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
 async def save(tx: Tx, *, claim: Claim, now: datetime) -> None:
     """Write the state that can change."""
     await tx.execute(
-        "UPDATE claims SET status = :status, payment_status = :payment_status,"
+        "UPDATE claims SET type = :type, status = :status, payment_status = :payment_status,"
         " fulfillment_status = :fulfillment_status, recovery_point = :recovery_point,"
         " refund_amount = :refund_amount, currency_code = :currency_code,"
         " no_notification = :no_notification, explanation = :explanation, refusal = :refusal,"
         " canceled_at = :canceled_at, version = :version, assigned_to = :assigned_to,"
         " closed_at = :closed_at, closed_by = :closed_by, return_status = :return_status,"
+        " busy_with = :busy_with, stock_id = :stock_id,"
         " updated_at = :now WHERE id = :id",
         id=claim.id,
         now=now,
@@ -274,6 +294,7 @@ async def name_claimed_variants(tx: Tx, *, claim_id: str, lines: list[dict[str, 
 
 def _state(claim: Claim) -> Row:
     return {
+        "type": claim.type,
         "status": claim.status,
         "payment_status": claim.payment_status,
         "fulfillment_status": claim.fulfillment_status,
@@ -289,6 +310,8 @@ def _state(claim: Claim) -> Row:
         "closed_at": claim.closed_at,
         "closed_by": claim.closed_by,
         "return_status": claim.return_status,
+        "busy_with": claim.busy_with,
+        "stock_id": claim.stock_id,
     }
 
 

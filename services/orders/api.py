@@ -18,7 +18,7 @@ from chassis.auth import Principal
 from chassis.db import Database
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
-from contracts.orders import PlaceClaimHold
+from contracts.orders import PlaceClaimHold, RetryClaimRefund
 from services.orders import operations, queries, schemas
 from services.orders.operations import Caller
 
@@ -124,6 +124,16 @@ async def preview_claim(order_id: str, body: PlaceClaimHold, db: Db, who: Who) -
     async with db.transaction() as tx:
         placed = await operations.preview_claim(tx, command=command)
     return http.json_response({"placed": placed})
+
+
+@router.post("/orders/{order_id}/claims/refund/preview")
+async def preview_claim_refund(order_id: str, body: RetryClaimRefund, db: Db, who: Who) -> Response:
+    """What a claim would be refunded now, and nothing refunded: {refund}."""
+    _may_refund(who)
+    command = body.model_copy(update={"order_id": order_id})
+    async with db.transaction() as tx:
+        refund = await operations.preview_claim_refund(tx, command=command)
+    return http.json_response({"refund": refund})
 
 
 @router.post("/orders/{order_id}/refunds")

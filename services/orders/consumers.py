@@ -19,6 +19,7 @@ from contracts.orders import (
     RecordReplacement,
     ReleaseClaimHold,
     ReleaseReturnHold,
+    RetryClaimRefund,
     SettleReturnReceipt,
     ShipReplacement,
     WithdrawReplacement,
@@ -39,6 +40,11 @@ async def on_release_claim_hold(tx: Tx, message: ReleaseClaimHold) -> None:
 async def on_execute_claim_refund(tx: Tx, message: ExecuteClaimRefund) -> None:
     """Answers succeeded or declined, as soon as that is known."""
     await operations.execute_claim_refund(tx, command=message, now=clock.now())
+
+
+async def on_retry_claim_refund(tx: Tx, message: RetryClaimRefund) -> None:
+    """Answers succeeded or declined, as soon as that is known; the claim keeps its units."""
+    await operations.retry_claim_refund(tx, command=message, now=clock.now())
 
 
 async def on_place_return_hold(tx: Tx, message: PlaceReturnHold) -> None:
@@ -83,6 +89,7 @@ SUBSCRIPTIONS = (
             PlaceClaimHold: on_place_claim_hold,
             ReleaseClaimHold: on_release_claim_hold,
             ExecuteClaimRefund: on_execute_claim_refund,
+            RetryClaimRefund: on_retry_claim_refund,
             PlaceReturnHold: on_place_return_hold,
             ReleaseReturnHold: on_release_return_hold,
             SettleReturnReceipt: on_settle_return_receipt,

@@ -43,6 +43,7 @@ from contracts.orders import (
     ReplacementShipped,
     ReplacementWithdrawalRejected,
     ReplacementWithdrawn,
+    RetryClaimRefund,
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
@@ -63,6 +64,7 @@ from services.orders import (
     receiving,
     remedies,
     replacing,
+    retrying,
     saga,
     store,
 )
@@ -201,9 +203,13 @@ def _booked(claim_id: str, amount: int) -> BookedRefund:
     return BookedRefund(refund_id=refund_id, amount=amount)
 
 
-def _claim_refunded(claim_id: str, amount: int) -> ClaimRefundSucceeded:
+def _claim_refunded(
+    claim_id: str, amount: int, explanation: Sequence[Any] = ()
+) -> ClaimRefundSucceeded:
     booked = _booked(claim_id, amount)
-    return ClaimRefundSucceeded(claim_id=claim_id, **booked.model_dump())
+    return ClaimRefundSucceeded(
+        claim_id=claim_id, explanation=list(explanation), **booked.model_dump()
+    )
 
 
 async def _repeat_claim_hold(tx: Tx, command: PlaceClaimHold) -> None:
@@ -227,15 +233,22 @@ async def _repeat_claim_hold(tx: Tx, command: PlaceClaimHold) -> None:
 
 
 async def _tell_claim_refund(
-    tx: Tx, claim_id: str, refund: Row | None, *, reply_to: Mapping[str, Any] | None
+    tx: Tx,
+    claim_id: str,
+    refund: Row | None,
+    *,
+    reply_to: Mapping[str, Any] | None,
+    remedy: Row | None = None,
 ) -> None:
-    """Say what became of a claim's refund; nothing while nobody knows."""
+    """Say what became of a claim's refund; nothing while nobody knows. ``remedy`` is given where
+    its amount was decided after the hold."""
     about = f"claim/{claim_id}"
     address = dict(reply_to) if reply_to else None
+    parts = (remedy["answer"] or {}).get("explanation", []) if remedy else []
     if refund is None:
-        await put(tx, _claim_refunded(claim_id, 0), about=about, reply_to=address)
+        await put(tx, _claim_refunded(claim_id, 0, parts), about=about, reply_to=address)
     elif refund["state"] == "posted":
-        done = _claim_refunded(claim_id, refund["amount"])
+        done = _claim_refunded(claim_id, refund["amount"], parts)
         await put(tx, done, about=about, reply_to=address)
     elif refund["state"] == "declined":
         no = ClaimRefundDeclined(claim_id=claim_id, **refund["decline"])
@@ -276,13 +289,14 @@ async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: date
     remedy = await store.remedy(tx, remedy_id=command.claim_id)
     refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     if order is None or remedy is None or (refund is None and remedy["state"] == "released"):
-        no = ClaimRefundDeclined(
-            claim_id=command.claim_id,
-            code="hold_unknown",
-            kind="not_found",
-            message=f"Claim {command.claim_id} holds nothing",
+        why = remedies.hold_unknown(claim_id=command.claim_id)
+        await put(
+            tx,
+            ClaimRefundDeclined(
+                claim_id=command.claim_id, code=why.code, kind=why.kind, message=why.message
+            ),
+            about=f"claim/{command.claim_id}",
         )
-        await put(tx, no, about=f"claim/{command.claim_id}")
         return
     if refund is not None and refund["state"] == "held":
         await paying.execute_refund(tx, order, refund, reply_to=reply_address(), now=now)
@@ -291,6 +305,43 @@ async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: date
         await store.set_remedy_state(tx, remedy_id=command.claim_id, state="settled", now=now)
     await _tell_claim_refund(tx, command.claim_id, refund, reply_to=None)
     await paying.close_order(tx, order, now)
+
+
+async def retry_claim_refund(tx: Tx, *, command: RetryClaimRefund, now: datetime) -> None:
+    """Refund a claim whose money did not go out when it was opened. Answers when its fate is known.
+
+    There is one refund per claim: one that went out is told again, one that its provider declined
+    is asked for again under the same key. A refusal changes nothing; the claim keeps its units.
+    """
+    claim_id = command.claim_id
+    order = await paying.open_order(tx, command.order_id)
+    try:
+        if order is None:
+            raise remedies.hold_unknown(claim_id=claim_id)
+        refund = await retrying.begin(tx, order, command, now)
+    except Refusal as no:
+        declined = ClaimRefundDeclined(
+            claim_id=claim_id, code=no.code, kind=no.kind, message=no.message
+        )
+        await put(tx, declined, about=f"claim/{claim_id}")
+        return
+    remedy = await store.remedy(tx, remedy_id=claim_id)
+    await _tell_claim_refund(tx, claim_id, refund, reply_to=None, remedy=remedy)
+    await paying.close_order(tx, order, now)
+
+
+async def preview_claim_refund(tx: Tx, *, command: RetryClaimRefund) -> ClaimRefundSucceeded:
+    """What ``retry_claim_refund`` would refund, decided by the same code under the same lock.
+
+    Raises the refusal it would answer.
+    """
+    order = await _order(tx, command.order_id)
+    hold, _ = await retrying.decide(tx, order, command)
+    return ClaimRefundSucceeded(
+        claim_id=command.claim_id,
+        amount=hold.amount,
+        explanation=holding.explained(hold.explanation),
+    )
 
 
 # ---------------------------------------------------------------------------------- replacements
@@ -583,12 +634,16 @@ async def _tell_cause(
     """The refund is decided: settle what it was for."""
     tx.wake(refund["id"])
     if refund["cause_kind"] == "claim":
+        claim_id, reply_to = refund["cause_id"], refund["reply_to"]
+        remedy = await store.remedy(tx, remedy_id=claim_id)
+        # Of a claim that was agreed to before, and keeps its units whatever is answered.
+        later = remedy if remedy is not None and remedy["state"] == "settled" else None
         if why is None:
-            await store.set_remedy_state(tx, remedy_id=refund["cause_id"], state="settled", now=now)
-        else:
-            await holding.release_units(tx, order, "claim", refund["cause_id"], now)
+            await store.set_remedy_state(tx, remedy_id=claim_id, state="settled", now=now)
+        elif later is None:
+            await holding.release_units(tx, order, "claim", claim_id, now)
         told = await store.refund(tx, refund_id=refund["id"])
-        await _tell_claim_refund(tx, refund["cause_id"], told, reply_to=refund["reply_to"])
+        await _tell_claim_refund(tx, claim_id, told, reply_to=reply_to, remedy=later)
     elif refund["cause_kind"] == "receipt":
         await receiving.tell_refund(tx, order, refund, amount, why)
 

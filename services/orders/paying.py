@@ -202,11 +202,35 @@ async def begin_refund(
     return state
 
 
+async def ask_again(
+    tx: Tx, order: OpenOrder, refund: Row, *, reply_to: Mapping[str, Any] | None, now: datetime
+) -> None:
+    """Ask the providers once more for a refund that all of them declined, under the same keys."""
+    attempts = await store.ask_attempts_again(tx, refund_id=refund["id"], now=now)
+    shares = [
+        PaymentShare(row["payment_id"], row["provider_id"], row["amount"]) for row in attempts
+    ]
+    number = str(await store.transfers_of(tx, refund_id=refund["id"]))
+    await store.add_transfers(
+        tx,
+        rows=[_transfer(order, refund["id"], share, "pending", now, number) for share in shares],
+    )
+    await _move_payments(tx, [(share.payment_id, 0, share.amount) for share in shares])
+    order.pending += sum(share.amount for share in shares)
+    await _set_state(tx, order, refund, "pending", refund["amount"], reply_to=reply_to)
+    tx.wake(WORKER)
+
+
 def _transfer(
-    order: OpenOrder, refund_id: str, share: PaymentShare, state: str, now: datetime
+    order: OpenOrder,
+    refund_id: str,
+    share: PaymentShare,
+    state: str,
+    now: datetime,
+    *again: str,
 ) -> Row:
     return {
-        "id": derived_id("tr", refund_id, share.payment_id),
+        "id": derived_id("tr", refund_id, share.payment_id, *again),
         "order_id": order.id,
         "kind": "refund",
         "debit_account": f"customer:{order.id}",

@@ -105,6 +105,11 @@ def units_claimed(**facts: str) -> Refusal:
     )
 
 
+def hold_unknown(*, claim_id: str) -> Refusal:
+    """Nothing is held for the claim (any more)."""
+    return NotFound("hold_unknown", f"Claim {claim_id} holds nothing")
+
+
 def superseded() -> Refusal:
     """The hold was taken back before it came, or since."""
     return Conflict("superseded", "The hold was released before it was placed")
@@ -146,6 +151,18 @@ def decide_claim(
     shares = _shares(lines=lines, quantities=quantities)
     if claim_type == "replace":
         return Hold(shares, 0, ())
+    return decide_refund(lines=lines, shares=shares, refund_amount=refund_amount, money=money)
+
+
+def decide_refund(
+    *,
+    lines: Mapping[str, Line],
+    shares: Mapping[str, Share],
+    refund_amount: int | None,
+    money: Money,
+) -> Hold:
+    """The refund that claimed units mean: a given amount counts as given, else what was sent of
+    them is worth. Raises when the money does not suffice."""
     if refund_amount is not None:
         amount = refund_amount
         parts = [Part(None, "given", None, amount, "as given with the claim")]

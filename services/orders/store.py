@@ -943,6 +943,21 @@ async def replace_remedy_lines(
     await tx.insert(remedy_lines, rows)
 
 
+async def decide_remedy(
+    tx: Tx, *, remedy_id: str, amount: int, explanation: Sequence[Mapping[str, Any]], now: datetime
+) -> None:
+    """A live remedy gets an amount after its hold; its answer tells it from now on."""
+    answer = await tx.fetch_value("SELECT answer FROM remedies WHERE id = :id", id=remedy_id)
+    await tx.execute(
+        "UPDATE remedies SET state = 'settled', amount = :amount, answer = :answer,"
+        " updated_at = :now WHERE id = :id AND state <> 'released'",
+        id=remedy_id,
+        amount=amount,
+        answer={**answer, "amount": amount, "explanation": list(explanation)},
+        now=now,
+    )
+
+
 async def set_remedy_state(tx: Tx, *, remedy_id: str, state: str, now: datetime) -> None:
     """Move a live remedy to another state."""
     await tx.execute(
@@ -1127,6 +1142,32 @@ async def attempts_of(tx: Tx, *, refund_id: str) -> list[Row]:
     return await tx.fetch(
         "SELECT * FROM refund_attempts WHERE refund_id = :id ORDER BY position", id=refund_id
     )
+
+
+async def ask_attempts_again(tx: Tx, *, refund_id: str, now: datetime) -> list[Row]:
+    """Declined attempts of a refund are due once more, each under the key it has; those attempts.
+
+    Their tries are kept: so the provider is first asked what became of the key.
+    """
+    rows = await tx.fetch(
+        "SELECT * FROM refund_attempts WHERE refund_id = :id AND state = 'declined'"
+        " ORDER BY position",
+        id=refund_id,
+    )
+    await tx.execute(
+        "UPDATE refund_attempts SET state = 'pending', next_at = :now, created_at = :now,"
+        " updated_at = :now"
+        " WHERE refund_id = :id AND state = 'declined'",
+        id=refund_id,
+        now=now,
+    )
+    return rows
+
+
+async def transfers_of(tx: Tx, *, refund_id: str) -> int:
+    """How many rows of the ledger tell of a refund."""
+    sql = "SELECT COUNT(*) FROM transfers WHERE refund_id = :id"
+    return int(await tx.fetch_value(sql, id=refund_id))
 
 
 # ---------------------------------------------------------------------------------- notes

@@ -142,6 +142,20 @@ class ClaimClosed(_ClaimState):
     name: str = "claim.closed"
 
 
+class ClaimConverted(_ClaimState):
+    """Said by claims when a claim became one of the other type; for outside only."""
+
+    key: ClassVar[str] = "claims.claim.converted.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "claim.converted",
+        **_EXAMPLE,
+        "type": "replace",
+        "payment_status": "na",
+        "refund_amount": None,
+    }
+    name: str = "claim.converted"
+
+
 class _ClaimGoodsState(Event):
     """What an event of the goods that a claim sends out tells; ``fulfillment_status`` is the
     claim's."""
@@ -215,6 +229,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimUpdated,
     ClaimAssigned,
     ClaimClosed,
+    ClaimConverted,
     ClaimFulfillmentCreated,
     ClaimFulfillmentCanceled,
     ClaimShipmentCreated,

@@ -150,10 +150,30 @@ class ExecuteClaimRefund(Command):
     order_id: str
 
 
+class RetryClaimRefund(Command):
+    """Said by claims when the money of a claim that holds units did not go out, or was not meant
+    to, and shall go now; heard by orders.
+
+    ``refund_amount`` is minor units; null means what the claimed units are worth by now. Where the
+    provider declines, the claim keeps its units. There is one refund per claim, whoever asks.
+    """
+
+    key: ClassVar[str] = "orders.claim-refund.retry"
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "order_id": "order_01",
+        "refund_amount": None,
+    }
+    claim_id: str
+    order_id: str
+    refund_amount: int | None = None
+
+
 class ClaimRefundSucceeded(Event):
     """Said by orders when a claim's money went out; heard by claims.
 
     ``amount`` is minor units; 0 means that there was nothing to refund and ``refund_id`` is null.
+    ``explanation`` has the parts of an amount that was decided after the hold.
     """
 
     key: ClassVar[str] = "orders.claim-refund.succeeded.v1"
@@ -161,15 +181,17 @@ class ClaimRefundSucceeded(Event):
         "claim_id": "claim_01",
         "refund_id": "ref_01",
         "amount": 1000,
+        "explanation": [],
     }
     claim_id: str
     refund_id: str | None = None
     amount: int
+    explanation: list[RefundLine] = []
 
 
 class ClaimRefundDeclined(Rejection):
-    """Said by orders when the payment provider definitely declined; units and money are free again;
-    heard by claims."""
+    """Said by orders when the payment provider definitely declined: the money is free again, and
+    the units of a claim that was being opened; heard by claims."""
 
     key: ClassVar[str] = "orders.claim-refund.declined.v1"
     example: ClassVar[dict[str, Any]] = {
@@ -697,6 +719,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ReleaseClaimHold,
     ClaimHoldReleased,
     ExecuteClaimRefund,
+    RetryClaimRefund,
     ClaimRefundSucceeded,
     ClaimRefundDeclined,
     RecordReplacement,

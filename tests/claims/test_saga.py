@@ -22,7 +22,7 @@ from contracts.orders import (
     PlaceClaimHold,
 )
 from contracts.returns import ClaimReturnChecked, OpenClaimReturn
-from services.claims import fulfillment_saga, saga
+from services.claims import conversion_saga, fulfillment_saga, saga
 from services.claims.domain import AdditionalItem, Claim, ClaimItem
 from services.claims.fulfillments import Fulfillment
 from tests import sagas_kit
@@ -114,6 +114,22 @@ PLAYS |= {
         fulfillment_saga.parcel_facts(claim=SENDING, fulfillment=PARCEL),
     ),
 }
+PLAYS |= {
+    "refund later": (
+        conversion_saga.REFUND,
+        conversion_saga.refund_facts(claim=a_claim(), refund_amount=None, converts=False),
+    ),
+    "money instead of goods": (
+        conversion_saga.REFUND,
+        conversion_saga.refund_facts(claim=SENDING, refund_amount=700, converts=True),
+    ),
+    "goods instead of money": (
+        conversion_saga.TO_REPLACE,
+        conversion_saga.replace_facts(
+            claim=a_claim(), items=SPARE, order=ORDER, stock_id="claim_2", shipping_methods=None
+        ),
+    ),
+}
 EACH = pytest.mark.parametrize("name", PLAYS)
 STANDING = {"hold": ClaimHoldReleased(claim_id="claim_1", pivot_passed=True)}
 
@@ -140,6 +156,9 @@ class TestPlan:
             ("unpack", [["withdraw"], ["restore"]]),
             ("unpack what is not counted", [["withdraw"]]),
             ("send", [["ship"]]),
+            ("refund later", [["refund"]]),
+            ("money instead of goods", [["refund"], ["free"]]),
+            ("goods instead of money", [["reserve"]]),
         ],
     )
     def test_the_stages_follow_from_the_facts(self, name: str, stages: list[list[str]]) -> None:

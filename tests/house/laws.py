@@ -23,16 +23,17 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # operations lie between operations and store; the worker is a third door (time opens it), and
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
 PURE_NOUNS = {
-    "claims": ("fulfillments.py", "fulfillment_saga.py"),
+    "claims": ("fulfillments.py", "fulfillment_saga.py", "conversions.py", "conversion_saga.py"),
     "orders": ("refunds.py", "remedies.py", "fulfillments.py"),
     "inventory": ("picking.py", "reservations.py"),
 }
 NOUNS = {
-    "claims": (*PURE_NOUNS["claims"], "fulfilling.py"),
+    "claims": (*PURE_NOUNS["claims"], "fulfilling.py", "converting.py"),
     "orders": (
         *PURE_NOUNS["orders"],
         *("holding.py", "importing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py", "replacing.py"),
+        "retrying.py",
         *("providers.py", "worker.py"),
     ),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),

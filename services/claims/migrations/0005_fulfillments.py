@@ -1,4 +1,4 @@
-"""What a claim sends out: its fulfillments, and how much of an additional item is sent."""
+"""What a claim sends out, and what a saga of an open claim does with it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _SENT = (
 
 def upgrade() -> None:
     """Apply."""
+    for name in ("busy_with", "stock_id"):
+        op.add_column("claims", sa.Column(name, sa.Text(), nullable=True))
     op.execute(
         "ALTER TABLE additional_items ADD COLUMN fulfilled_quantity BIGINT NOT NULL DEFAULT 0"
     )
@@ -62,3 +64,5 @@ def downgrade() -> None:
         batch.drop_constraint("ck_additional_items_sent", type_="check")
         batch.drop_column("shipped_quantity")
         batch.drop_column("fulfilled_quantity")
+    for name in ("stock_id", "busy_with"):
+        op.drop_column("claims", name)

@@ -1,0 +1,62 @@
+"""How a claim is refunded that was not when it was opened, under the lock of its order.
+
+The goods were not sent then, or a provider declined, or something was to be sent instead. What the
+claimed units were paid with was frozen by the hold; whether they are worth a refund is looked at
+anew.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from chassis.db import Row, Tx
+from chassis.outbox import reply_address
+from contracts.orders import RetryClaimRefund
+from services.orders import domain, holding, paying, remedies, store
+from services.orders.domain import PaymentShare
+from services.orders.paying import Cause, OpenOrder
+from services.orders.remedies import Hold
+
+
+async def decide(
+    tx: Tx, order: OpenOrder, command: RetryClaimRefund
+) -> tuple[Hold, list[PaymentShare]]:
+    """What would be refunded, and over which payments. Raises when the claim holds nothing, or the
+    money does not suffice."""
+    remedy = await store.remedy(tx, remedy_id=command.claim_id)
+    if remedy is None or remedy["state"] == "released":
+        raise remedies.hold_unknown(claim_id=command.claim_id)
+    rows = await store.remedy_lines_of(tx, remedy_id=command.claim_id)
+    held = store.held_lines(rows=rows)
+    hold = remedies.decide_refund(
+        lines=await holding.lines_of(tx, order, dict.fromkeys(held, 0)),
+        shares={line_id: line.share for line_id, line in held.items()},
+        refund_amount=command.refund_amount,
+        money=order.money,
+    )
+    payments = await paying.payments_of(tx, order) if hold.amount else []
+    return hold, domain.split(amount=hold.amount, payments=payments)
+
+
+async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: datetime) -> Row | None:
+    """Start the claim's one refund, or ask again for one that was declined; the refund as it stands
+    now, None where there is nothing to refund. Raises as ``decide``, with nothing changed."""
+    refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+    if refund is None:
+        hold, shares = await decide(tx, order, command)
+        await store.decide_remedy(
+            tx,
+            remedy_id=command.claim_id,
+            amount=hold.amount,
+            explanation=[part.model_dump() for part in holding.explained(hold.explanation)],
+            now=now,
+        )
+        if shares:
+            cause = Cause("claim", command.claim_id, "claim", no_notification=order.no_notification)
+            await paying.begin_refund(
+                tx, order, cause, shares, hold=False, reply_to=reply_address(), now=now
+            )
+    elif refund["state"] == "declined":
+        domain.check_refundable(amount=refund["amount"], money=order.money)
+        await paying.ask_again(tx, order, refund, reply_to=reply_address(), now=now)
+    return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
