@@ -526,7 +526,7 @@ class TestCancelClaim:
         await world.pump()
         assert accepted is not None
         async with world.database.reading() as tx:
-            refusal = await queries.outcome_of_cancel(tx, saga_id=accepted.saga_id)
+            refusal = await queries.outcome_of_saga(tx, saga_id=accepted.saga_id)
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.kind) == ("return_not_canceled", "not_allowed")
         assert (await world.claim(claim_id))["status"] == "open"
@@ -543,7 +543,7 @@ class TestCancelClaim:
         await world.pump()
         assert accepted is not None
         async with world.database.reading() as tx:
-            refusal = await queries.outcome_of_cancel(tx, saga_id=accepted.saga_id)
+            refusal = await queries.outcome_of_saga(tx, saga_id=accepted.saga_id)
         assert isinstance(refusal, Refusal)
         assert refusal.message == RefundAlreadyMade().message
         assert (await world.claim(claim_id))["status"] == "open"

@@ -67,6 +67,7 @@ class Books:
     canceled: list[Row] = field(default_factory=list)
     captures: list[Row] = field(default_factory=list)
     captured: list[dict[str, str | int]] = field(default_factory=list)
+    sent: list[Row] = field(default_factory=list)
 
 
 async def read_books(databases: dict[str, Database], provider: Path) -> Books:
@@ -74,6 +75,7 @@ async def read_books(databases: dict[str, Database], provider: Path) -> Books:
     async with databases["claims"].reading() as tx:
         claims = await claims_books.claims(tx)
         claimed = await claims_books.claimed_units(tx)
+        sent = await claims_books.fulfillments(tx)
     async with databases["returns"].reading() as tx:
         returns = await returns_books.returns(tx)
         returned = await returns_books.returned_units(tx)
@@ -93,6 +95,7 @@ async def read_books(databases: dict[str, Database], provider: Path) -> Books:
         canceled,
         captures,
         fake_captures(provider),
+        sent,
     )
 
 
@@ -143,6 +146,11 @@ def audit(history: Iterable[dict[str, Any]], books: Books) -> list[str]:
             continue
         wrong += _claim_is_right(told, line.kind, claims)
         wrong += _return_is_right(told, line.kind, returns)
+    wrong += _replacements_are_right(lines, books)
+    for row in books.sent:
+        # What was sent out is claimed and returned by those who had it sent.
+        for item in row["items"]:
+            returns_of.pop(item["item_id"], None)
     wrong += _goods_are_right(lines, books) + _orders_are_right(lines, books)
     wrong += [f"unexpected: nobody asked for a claim on {line_id}" for line_id in claims_of]
     wrong += [f"unexpected: nobody asked for a return on {line_id}" for line_id in returns_of]
@@ -228,6 +236,25 @@ def _goods_are_right(lines: dict[str, _Line], books: Books) -> list[str]:
             wrong.append(f"doubled: {told} was packed {len(found)} times")
         elif line.complete and found != wanted:
             wrong.append(f"lost: {told}: its fulfillments are {found}, not {wanted}")
+    return wrong
+
+
+def _replacements_are_right(lines: dict[str, _Line], books: Books) -> list[str]:
+    """Each claim packed as often as somebody wanted, and what it packed is in its state."""
+    sent: dict[str, list[str]] = defaultdict(list)
+    for row in books.sent:
+        sent[row["claim_id"]].append("shipped" if row["shipped_at"] else row["state"])
+    wrong = []
+    for unit in books.claimed:
+        line = lines.get(unit["line_id"])
+        if line is None:
+            continue
+        found, told = sent.get(unit["claim_id"], []), f"{line.kind.name} on {unit['line_id']}"
+        wanted = [] if line.kind.sent is None else [line.kind.sent]
+        if len(found) > len(wanted):
+            wrong.append(f"doubled: the claim of {told} was packed {len(found)} times")
+        elif line.complete and found != wanted:
+            wrong.append(f"lost: {told}: its claim packed {found}, not {wanted}")
     return wrong
 
 

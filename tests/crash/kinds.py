@@ -22,8 +22,9 @@ OLD_FULFILLMENT = "ful_crash"
 class Kind:
     """``acts`` one after the other; a failpoint is armed for the last. The last one's answer is
     ``status``. At rest the line has a claim in state ``claim``, a return in state ``returned``, a
-    fulfillment ``packed``, and its order got ``refund`` cents more back. ``alone``: it is about a
-    whole order, unpaid and unpacked, that nobody else asks about; then ``order`` becomes of it.
+    fulfillment ``packed``, its claim one ``sent``, and its order got ``refund`` cents more back.
+    ``alone``: it is about a whole order, unpaid and unpacked, that nobody else asks about; then
+    ``order`` becomes of it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Kind:
     returned: str | None = None
     refund: int = 0
     packed: str | None = None
+    sent: str | None = None
     alone: bool = False
     order: str | None = None
     weight: int = 0
@@ -119,6 +121,59 @@ KINDS = {
         Kind("fulfillment", ("fulfill",), packed="live", weight=2),
         Kind("fulfillment, sent", ("fulfill", "ship"), packed="shipped", weight=1),
         Kind("fulfillment, unpacked", ("fulfill", "unpack"), packed="canceled", weight=1),
+        Kind("replacement", ("claim replace", "pack"), claim="open", sent="live", weight=2),
+        Kind(
+            "replacement, sent",
+            ("claim replace", "pack", "send"),
+            claim="open",
+            sent="shipped",
+            weight=1,
+        ),
+        Kind(
+            "replacement, unpacked",
+            ("claim replace", "pack", "unpack claim"),
+            claim="open",
+            sent="canceled",
+            weight=1,
+        ),
+        Kind(
+            "refused: replacement comes back",
+            ("claim replace", "pack", "return the new one", "unpack claim"),
+            status=400,
+            claim="open",
+            sent="live",
+        ),
+        Kind(
+            "refused: no goods to replace",
+            ("claim replace", "pack elsewhere"),
+            status=400,
+            claim="open",
+            sent="refused",
+        ),
+        Kind(
+            "refund later",
+            ("claim refund nothing", "refund claim"),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "money instead of goods",
+            ("claim replace", "convert to refund"),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "goods instead of money",
+            ("claim refund nothing", "convert to replace"),
+            claim="open",
+            weight=1,
+        ),
         Kind("order canceled", ("cancel order",), alone=True, order="canceled"),
         Kind("order captured", ("capture",), provider="fake", alone=True, order="captured"),
         Kind("refund by hand", ("refund",), provider="fake", refund=LOST_ANSWER, weight=1),
@@ -146,13 +201,16 @@ KINDS = {
 
 
 def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tuple[str, Any]:
-    """Path and body of an act; ``known`` has claim_id, return_id, fulfillment_id once there are
-    any."""
+    """Path and body of an act; ``known`` has the ids that ``learnt`` finds, once they are there."""
     order = f"/admin/orders/{order_id}"
     units = {"item_id": line_id, "quantity": BOUGHT + 1 if act.endswith("too many") else 1}
     if act.startswith("claim"):
         return f"{order}/claims", _claim(act.split()[1:], units)
+    if act in _ABOUT_CLAIM:
+        return _about_claim(act, order, known)
     if act.startswith("return"):
+        if act == "return the new one":
+            units["item_id"] = known["new_line_id"]
         return f"{order}/return", {"items": [units]}
     if act.startswith("receive"):
         body: dict[str, Any] = {"items": [units]}
@@ -179,6 +237,29 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
     return f"{order}/refund", {"amount": LOST_ANSWER, "reason": "discount"}
 
 
+_ABOUT_CLAIM = (
+    *("pack", "pack elsewhere", "send", "unpack claim"),
+    *("refund claim", "convert to refund", "convert to replace"),
+)
+
+
+def _about_claim(act: str, order: str, known: dict[str, str]) -> tuple[str, Any]:
+    mine, own = f"{order}/claims/{known['claim_id']}", f"/admin/claims/{known['claim_id']}"
+    if act.startswith("pack"):
+        return f"{mine}/fulfillments", {"location_id": EMPTY_PLACE} if " " in act else {}
+    if act == "send":
+        body = {"fulfillment_id": known["parcel_id"], "tracking_numbers": ["T-new"]}
+        return f"{mine}/shipments", body
+    if act == "unpack claim":
+        return f"{mine}/fulfillments/{known['parcel_id']}/cancel", {}
+    if act == "refund claim":
+        return f"{own}/refund", {}
+    if act == "convert to refund":
+        return f"{own}/convert", {"type": "refund"}
+    spare = [{"variant_id": PLENTY, "quantity": 1}]
+    return f"{own}/convert", {"type": "replace", "additional_items": spare}
+
+
 def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"type": words[0], "claim_items": [units | {"reason": "wrong_item"}]}
     if words[0] == "replace" or "replacement" in words or "declined" in words:
@@ -187,21 +268,29 @@ def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
             # In both orders: who locks in the order of asking meets another who does.
             variants = sorted((PLENTY, MORE), reverse=units["item_id"][-1] in "02468")
         body["additional_items"] = [{"variant_id": each, "quantity": 1} for each in variants]
+        body["shipping_methods"] = [{"id": "sm_crash"}]
     if "return" in words:
         body["return_shipping"] = {"option_id": RETURN_OPTION, "price": 0}
     if "declined" in words:
         body["refund_amount"] = DECLINED
+    if "nothing" in words:
+        body["refund_amount"] = 0
     return body
 
 
 def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
-    """The ids that the next act needs, out of an answer: {claim_id?, return_id?,
-    fulfillment_id?}."""
+    """The ids that the next act needs, out of an answer: {claim_id?, return_id?, fulfillment_id?,
+    parcel_id? (what the claim packed), new_line_id? (what it sends)}."""
     found = {}
     order = answer.get("order") or {}
     for claim in order.get("claims", ()):
         if any(item["item_id"] == line_id for item in claim["claim_items"]):
             found["claim_id"] = claim["id"]
+            for name, parts in (
+                ("new_line_id", claim["additional_items"]),
+                ("parcel_id", claim["fulfillments"]),
+            ):
+                found.update((name, part["id"]) for part in parts)
             if claim.get("return_order"):
                 found["return_id"] = claim["return_order"]["id"]
     for each in order.get("returns", ()):
