@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import auth, clock, http
-from chassis.db import Database
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from chassis.values import new_id
@@ -126,7 +125,7 @@ async def cancel_claim(
         )
     if accepted is None:
         return http.json_response({"claim_id": claim_id, "order_id": body.order_id})
-    return await _when_over(db, accepted, attempt, bound_s)
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/claims/{claim_id}/refund")
@@ -143,7 +142,7 @@ async def retry_refund(
             caller=_caller(who, attempt),
             now=clock.now(),
         )
-    return await _when_over(db, accepted, attempt, bound_s)
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/claims/{claim_id}/convert")
@@ -162,7 +161,7 @@ async def convert_claim(
         )
     if accepted is None:
         return http.json_response({"claim_id": claim_id})
-    return await _when_over(db, accepted, attempt, bound_s)
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/claims/{claim_id}/convert/preview")
@@ -226,7 +225,7 @@ async def cancel_fulfillment(
         )
     if accepted is None:
         return http.json_response({"claim_id": claim_id, "order_id": body.order_id})
-    return await _when_over(db, accepted, attempt, bound_s)
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/claims/{claim_id}/shipments")
@@ -243,21 +242,17 @@ async def create_shipment(
             caller=_caller(who, attempt),
             now=clock.now(),
         )
-    return await _when_over(db, accepted, attempt, bound_s)
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
-async def _when_over(
-    db: Database, accepted: operations.Accepted, attempt: http.Attempt, bound_s: float
-) -> Response:
-    return await http.settled(
-        db,
-        key=accepted.saga_id,
-        outcome=partial(queries.outcome_of_saga, saga_id=accepted.saga_id),
-        attempt=attempt,
-        bound_s=bound_s,
-        location=f"/claims/{accepted.claim_id}",
-        one_statement=True,
-    )
+def _until_over(accepted: operations.Accepted) -> dict[str, Any]:
+    """What to wait for: the end of a saga."""
+    return {
+        "key": accepted.saga_id,
+        "outcome": partial(queries.outcome_of_saga, saga_id=accepted.saga_id),
+        "location": f"/claims/{accepted.claim_id}",
+        "one_statement": True,
+    }
 
 
 def _caller(who: auth.Principal, attempt: http.Attempt) -> operations.Caller:

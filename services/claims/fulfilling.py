@@ -112,7 +112,7 @@ async def ship(
     await store.set_fulfillment(tx, fulfillment=fulfillment, changes=changes)
     claim = await _count(tx, claim, fulfillment, "shipped_quantity", packed=True)
     status = fulfillments.shipped_status(items=claim.additional_items)
-    more = {"tracking_numbers": list(tracking_numbers)}
+    more: dict[str, Any] = {"tracking_numbers": list(tracking_numbers)}
     await _say(tx, claim, fulfillment, ClaimShipmentCreated, status, now, **more)
     await _note(tx, fulfillment, "shipped", None, **more)
     await saga_log.begin(
@@ -194,13 +194,12 @@ async def _count(
 ) -> Claim:
     """All units of the fulfillment's lines count, or none."""
     await store.count_sent(tx, line_ids=fulfillment.line_ids, column=column, all_units=packed)
-    items = tuple(
-        replace(item, **{column: item.quantity if packed else 0})
-        if item.line_id in fulfillment.line_ids
-        else item
-        for item in claim.additional_items
-    )
-    return replace(claim, additional_items=items)
+    items = []
+    for item in claim.additional_items:
+        counted: dict[str, Any] = {column: item.quantity if packed else 0}
+        mine = item.line_id in fulfillment.line_ids
+        items.append(replace(item, **counted) if mine else item)
+    return replace(claim, additional_items=tuple(items))
 
 
 async def _say(

@@ -201,8 +201,12 @@ async def _replacements(tx: Tx) -> list[Row]:
     ):
         paid[row["remedy_id"]] += row["goods"] - row["discount"] + sum(row["taxes"] or ())
     text = "its replacements are worth {worth}, what they replace was paid with {paid}"
-    told = [{"id": id_, "worth": worth[id_], "paid": paid[id_]} for id_ in sorted(worth)]
-    return found + [_finding("I3", row, text) for row in told if row["worth"] > row["paid"]]
+    told = [
+        {"id": id_, "worth": amount, "paid": paid[id_]}
+        for id_, amount in sorted(worth.items())
+        if amount > paid[id_]
+    ]
+    return found + [_finding("I3", row, text) for row in told]
 
 
 async def _captures(tx: Tx) -> list[Row]:
