@@ -69,9 +69,17 @@ def _healthy() -> Picture:
             "ful_2": _packed("canceled"),
             "ful_3": _packed("live", uses_stock=False),
             "ful_4": _packed("refused"),
+            "ful_5": _packed("live", claim_id="claim_2", shipped_at="2026-11-20"),
+            "ful_6": _packed("canceled", claim_id="claim_2", shipped_at=None),
+        },
+        parcels={
+            "ful_5": {"claim_id": "claim_2", "state": "shipped"},
+            "ful_6": {"claim_id": "claim_2", "state": "withdrawn"},
         },
         stock_uses={
             "ful_1": _used("consumed"),
+            "ful_5": _used("consumed"),
+            "ful_6": _used("restored"),
             "ful_2": _used("restored"),
             "ful_4": _used("restored"),
         },
@@ -263,6 +271,26 @@ SINS: dict[str, tuple[Sin, str, str, str]] = {
     "goods taken for another order": (
         lambda p: p.stock_uses["ful_1"].update(order_id="order_9"),
         *("I8", "ful_1", "packed for order_1, but taken for order_9"),
+    ),
+    "replacement goods whose units orders does not know": (
+        lambda p: p.parcels.pop("ful_5"),
+        *("I16", "ful_5", "orders does not know their units"),
+    ),
+    "units of replacement goods that are not packed": (
+        lambda p: p.parcels["ful_6"].update(state="recorded"),
+        *("I16", "ful_6", "the fulfillment is canceled, but orders still has its units"),
+    ),
+    "replacement goods that only claims has sent": (
+        lambda p: p.parcels["ful_5"].update(state="recorded"),
+        *("I16", "ful_5", "disagree on whether replacement goods were sent"),
+    ),
+    "replacement goods of another claim": (
+        lambda p: p.parcels["ful_5"].update(claim_id="claim_9"),
+        *("I8", "ful_5", "packed for claim_2, but known of claim_9"),
+    ),
+    "units of nobody's fulfillment": (
+        lambda p: p.parcels.update(ful_9={"claim_id": "claim_9", "state": "recorded"}),
+        *("I16", "ful_9", "a fulfillment that nobody knows"),
     ),
     "a canceled order with its reservations": (
         lambda p: p.released_orders.clear(),

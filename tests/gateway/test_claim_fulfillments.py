@@ -428,6 +428,39 @@ async def test_a_repeat_under_the_same_key_changes_nothing(door: Door) -> None:
     await sound(door)
 
 
+SINS = {
+    "claims": [
+        ("additional_items SET shipped_quantity", "0", "1", {"I5"}),
+        ("claim_fulfillments SET shipped_at", "NULL", "created_at", {"I5", "I16"}),
+    ],
+    "orders": [
+        ("order_lines SET shipped_quantity", "0", "1", {"I16"}),
+        ("order_lines SET worth", "1201", "1200", {"I3"}),
+        ("parcels SET state", "'withdrawn'", "'shipped'", {"I16"}),
+    ],
+}
+
+
+async def test_books_of_a_replacement_that_do_not_agree_are_found(door: Door) -> None:
+    await door.load(a_document())
+    (claim,) = (await claimed(door))["claims"]
+    packed = the_claim(await pack(door, claim["id"]))
+    the_order(await ship(door, claim["id"], packed["fulfillments"][0]["id"]))
+    await sound(door)
+    of_claims = {"order_lines": " WHERE claim_id IS NOT NULL"}
+    for service, sins in SINS.items():
+        database = door.embedded.services[service].database
+        for what, wrong, right, invariants in sins:
+            where = of_claims.get(what.split()[0], "")
+            async with database.transaction() as tx:
+                await tx.execute(f"UPDATE {what} = {wrong}{where}")
+            report = await verify(door.embedded.settings, look_again_after_s=0)
+            assert {finding.invariant for finding in report.findings} == invariants, what
+            async with database.transaction() as tx:
+                await tx.execute(f"UPDATE {what} = {right}{where}")
+    await sound(door)
+
+
 async def test_an_order_waits_for_its_claims_to_be_canceled(door: Door) -> None:
     """A claim that sent something out cannot be canceled, so its order cannot either."""
     await door.load(a_document())
