@@ -31,10 +31,13 @@ from contracts.orders import ClaimRefundDeclined, ClaimRefundSucceeded, RetryCla
 from services.claims.domain import AdditionalItem, Claim
 
 
-def refund_facts(*, claim: Claim, refund_amount: int | None, converts: bool) -> dict[str, Any]:
+def refund_facts(
+    *, claim: Claim, request_id: str, refund_amount: int | None, converts: bool
+) -> dict[str, Any]:
     """What the steps of a later refund need, JSON-able. ``converts``: it is paid instead of the
     goods that the claim would have sent, which are given free."""
     return {
+        "request_id": request_id,
         "claim_id": claim.id,
         "order_id": claim.order_id,
         "refund_amount": refund_amount,
@@ -68,6 +71,7 @@ def retry(*, facts: Facts) -> RetryClaimRefund:
     return RetryClaimRefund(
         claim_id=facts["claim_id"],
         order_id=facts["order_id"],
+        request_id=facts["request_id"],
         refund_amount=facts["refund_amount"],
     )
 

@@ -96,7 +96,7 @@ async def _begin_refund(
     tx: Tx, claim: Claim, saga_id: str, refund_amount: int | None, converts: bool, now: datetime
 ) -> None:
     facts = conversion_saga.refund_facts(
-        claim=claim, refund_amount=refund_amount, converts=converts
+        claim=claim, request_id=saga_id, refund_amount=refund_amount, converts=converts
     )
     busy_with = "conversion" if converts else "refund"
     await store.save(tx, claim=replace(claim, busy_with=busy_with), now=now)

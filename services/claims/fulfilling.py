@@ -89,7 +89,9 @@ async def unpack(
         fulfillment_saga.FULFILLMENT_CANCEL,
         saga_id=saga_id,
         subject_id=fulfillment.id,
-        facts=fulfillment_saga.parcel_facts(claim=claim, fulfillment=fulfillment),
+        facts=fulfillment_saga.parcel_facts(
+            claim=claim, fulfillment=fulfillment, request_id=saga_id
+        ),
         now=now,
     )
     return saga_id

@@ -52,9 +52,10 @@ def packing_facts(*, claim: Claim, fulfillment: Fulfillment) -> dict[str, Any]:
     }
 
 
-def parcel_facts(*, claim: Claim, fulfillment: Fulfillment) -> dict[str, Any]:
-    """What unpacking and sending need, JSON-able."""
+def parcel_facts(*, claim: Claim, fulfillment: Fulfillment, request_id: str = "") -> dict[str, Any]:
+    """What unpacking and sending need, JSON-able. ``request_id`` names the attempt to unpack."""
     return {
+        "request_id": request_id,
         "fulfillment_id": fulfillment.id,
         "claim_id": claim.id,
         "order_id": claim.order_id,
@@ -106,7 +107,7 @@ def _parcel(facts: Facts) -> dict[str, Any]:
 
 
 def _withdraw(facts: Facts) -> WithdrawReplacement:
-    return WithdrawReplacement(**_parcel(facts))
+    return WithdrawReplacement(**_parcel(facts), request_id=facts["request_id"])
 
 
 def releases(*, facts: Facts) -> list[WithdrawReplacement | RestoreFulfillmentStock]:

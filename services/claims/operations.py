@@ -227,7 +227,9 @@ async def release_again(tx: Tx, *, subject_id: str) -> bool:
     if sent is not None:
         if sent.state not in ("canceled", "refused"):
             return False
-        facts = fulfillment_saga.parcel_facts(claim=claim, fulfillment=sent)
+        facts = fulfillment_saga.parcel_facts(
+            claim=claim, fulfillment=sent, request_id=new_id("csaga")
+        )
         for command in fulfillment_saga.releases(facts=facts):
             await outbox.put(tx, command, about=f"fulfillment/{subject_id}")
         return True
@@ -416,7 +418,7 @@ async def plan_conversion(
     await converting.check(tx, claim, to=to, refund_amount=refund_amount, additional_items=items)
     if to == "refund":
         facts = conversion_saga.refund_facts(
-            claim=claim, refund_amount=refund_amount, converts=True
+            claim=claim, request_id=new_id("csaga"), refund_amount=refund_amount, converts=True
         )
         return conversion_saga.retry(facts=facts), None
     if claim.additional_items:

@@ -318,7 +318,7 @@ async def retry_claim_refund(tx: Tx, *, command: RetryClaimRefund, now: datetime
     try:
         if order is None:
             raise remedies.hold_unknown(claim_id=claim_id)
-        refund = await retrying.begin(tx, order, command, now)
+        refund = await retrying.begin_once(tx, order, command, now)
     except Refusal as no:
         declined = ClaimRefundDeclined(
             claim_id=claim_id, code=no.code, kind=no.kind, message=no.message
@@ -376,7 +376,7 @@ async def withdraw_replacement(tx: Tx, *, command: WithdrawReplacement, now: dat
     order = await _known_order(tx, command.order_id)
     answer: ReplacementWithdrawn | ReplacementWithdrawalRejected
     try:
-        await replacing.withdraw(tx, order, fulfillment_id=id_, claim_id=claim_id, now=now)
+        await replacing.withdraw(tx, order, command, now)
         answer = ReplacementWithdrawn(fulfillment_id=id_, claim_id=claim_id)
     except Refusal as no:
         answer = ReplacementWithdrawalRejected(

@@ -12,7 +12,7 @@ from datetime import datetime
 from chassis import audit
 from chassis.db import Row, Tx
 from chassis.values import allocate
-from contracts.orders import RecordReplacement, SentReplacement
+from contracts.orders import RecordReplacement, SentReplacement, WithdrawReplacement
 from services.orders import remedies, store
 from services.orders.paying import OpenOrder
 
@@ -69,13 +69,13 @@ async def ship(tx: Tx, order: OpenOrder, *, fulfillment_id: str, claim_id: str) 
         _note(order, fulfillment_id, claim_id, "shipped", {})
 
 
-async def withdraw(
-    tx: Tx, order: OpenOrder, *, fulfillment_id: str, claim_id: str, now: datetime
-) -> None:
+async def withdraw(tx: Tx, order: OpenOrder, command: WithdrawReplacement, now: datetime) -> None:
     """Take the lines of a fulfillment out again; one that was never recorded leaves a tombstone.
 
-    Raises NotAllowed when a unit of them has been claimed or has come back.
+    Raises NotAllowed when a unit of them has been claimed or has come back, and for this request
+    ever after.
     """
+    fulfillment_id, claim_id = command.fulfillment_id, command.claim_id
     tombstone = {
         "fulfillment_id": fulfillment_id,
         "claim_id": claim_id,
@@ -85,7 +85,12 @@ async def withdraw(
     }
     if await store.add_parcel(tx, row=tombstone):
         return
+    rejected = await store.rejected_withdrawals(tx, fulfillment_id=fulfillment_id)
+    if command.request_id in rejected:
+        raise remedies.units_claimed()
     if await store.replacement_units_in_use(tx, fulfillment_id=fulfillment_id):
+        requests = [*rejected, command.request_id]
+        await store.reject_withdrawal(tx, fulfillment_id=fulfillment_id, requests=requests)
         raise remedies.units_claimed()
     if await store.withdraw_replacement(tx, fulfillment_id=fulfillment_id):
         _note(order, fulfillment_id, claim_id, "withdrawn", {})

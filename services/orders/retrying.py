@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from chassis.db import Row, Tx
+from chassis.errors import Refusal, refusal
 from chassis.outbox import reply_address
 from contracts.orders import RetryClaimRefund
 from services.orders import domain, holding, paying, remedies, store
@@ -36,6 +37,29 @@ async def decide(
     )
     payments = await paying.payments_of(tx, order) if hold.amount else []
     return hold, domain.split(amount=hold.amount, payments=payments)
+
+
+async def begin_once(
+    tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: datetime
+) -> Row | None:
+    """As ``begin``, once per request: what was decided for it before is told again, also where it
+    would be decided otherwise by now."""
+    remedy = await store.remedy(tx, remedy_id=command.claim_id)
+    if remedy is None or remedy["state"] == "released":
+        raise remedies.hold_unknown(claim_id=command.claim_id)
+    decided = remedy["retries"] or {}
+    if command.request_id in decided:
+        if decided[command.request_id] is not None:
+            raise refusal(**decided[command.request_id])
+        return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+    try:
+        refund = await begin(tx, order, command, now)
+    except Refusal as why:
+        no = {"kind": why.kind, "code": why.code, "message": why.message}
+        await store.remember_retry(tx, remedy=remedy, request_id=command.request_id, refusal=no)
+        raise
+    await store.remember_retry(tx, remedy=remedy, request_id=command.request_id, refusal=None)
+    return refund
 
 
 async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: datetime) -> Row | None:

@@ -243,6 +243,8 @@ parcels = sa.Table(
     sa.Column("claim_id", _Text, nullable=False),
     sa.Column("order_id", _Text, nullable=False, index=True),
     sa.Column("state", _Text, nullable=False),
+    # Requests to withdraw it that were rejected.
+    sa.Column("rejected", Json),
     sa.Column("created_at", Instant, nullable=False),
     sa.CheckConstraint("state IN ('recorded', 'shipped', 'withdrawn')", name="state"),
 )
@@ -293,6 +295,8 @@ remedies = sa.Table(
     # The answer given to the hold: a repeat gets it again. Null for a release that came first.
     sa.Column("answer", Json),
     sa.Column("refusal", Json),
+    # What was decided of refunds that came later: request id -> the refusal, or null.
+    sa.Column("retries", Json),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.CheckConstraint("kind IN ('claim', 'return')", name="kind"),
@@ -792,6 +796,23 @@ async def ship_replacement(tx: Tx, *, fulfillment_id: str) -> bool:
     return touched == 1
 
 
+async def rejected_withdrawals(tx: Tx, *, fulfillment_id: str) -> list[str]:
+    """Requests to withdraw a fulfillment that were rejected; lock the order before."""
+    found = await tx.fetch_one(
+        "SELECT rejected FROM parcels WHERE fulfillment_id = :id", id=fulfillment_id
+    )
+    return list(found["rejected"] or ()) if found else []
+
+
+async def reject_withdrawal(tx: Tx, *, fulfillment_id: str, requests: Sequence[str]) -> None:
+    """Remember all requests to withdraw a fulfillment that were rejected."""
+    await tx.execute(
+        "UPDATE parcels SET rejected = :requests WHERE fulfillment_id = :id",
+        requests=list(requests),
+        id=fulfillment_id,
+    )
+
+
 async def replacement_units_in_use(tx: Tx, *, fulfillment_id: str) -> int:
     """Units of the fulfillment's lines that have a remedy or came back; lock the order before."""
     return int(
@@ -906,8 +927,8 @@ async def live_remedies(tx: Tx, *, order_id: str) -> list[str]:
 async def remedy(tx: Tx, *, remedy_id: str) -> Row | None:
     """A remedy, or None; read it after the order is locked."""
     return await tx.fetch_one(
-        "SELECT id, kind, order_id, state, amount, given_amount, shipping_cost, answer, refusal"
-        " FROM remedies WHERE id = :id",
+        "SELECT id, kind, order_id, state, amount, given_amount, shipping_cost, answer, refusal,"
+        " retries FROM remedies WHERE id = :id",
         id=remedy_id,
     )
 
@@ -941,6 +962,17 @@ async def replace_remedy_lines(
         line_ids=sorted(line_ids),
     )
     await tx.insert(remedy_lines, rows)
+
+
+async def remember_retry(
+    tx: Tx, *, remedy: Row, request_id: str, refusal: Mapping[str, Any] | None
+) -> None:
+    """What was decided for a request is not decided again."""
+    await tx.execute(
+        "UPDATE remedies SET retries = :retries WHERE id = :id",
+        retries={**(remedy["retries"] or {}), request_id: refusal},
+        id=remedy["id"],
+    )
 
 
 async def decide_remedy(

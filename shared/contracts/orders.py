@@ -155,17 +155,20 @@ class RetryClaimRefund(Command):
     to, and shall go now; heard by orders.
 
     ``refund_amount`` is minor units; null means what the claimed units are worth by now. Where the
-    provider declines, the claim keeps its units. There is one refund per claim, whoever asks.
+    provider declines, the claim keeps its units. There is one refund per claim, whoever asks; what
+    was decided for a ``request_id`` is not decided again.
     """
 
     key: ClassVar[str] = "orders.claim-refund.retry"
     example: ClassVar[dict[str, Any]] = {
         "claim_id": "claim_01",
         "order_id": "order_01",
+        "request_id": "csaga_01",
         "refund_amount": None,
     }
     claim_id: str
     order_id: str
+    request_id: str
     refund_amount: int | None = None
 
 
@@ -280,14 +283,20 @@ class ReplacementShipped(Event):
 class WithdrawReplacement(Command):
     """Said by claims when replacement goods are to be unpacked; heard by orders.
 
-    Goods that nobody packed leave a tombstone, so that they are not recorded later.
+    Goods that nobody packed leave a tombstone, so that they are not recorded later. What was
+    rejected once stays so for the same ``request_id``.
     """
 
     key: ClassVar[str] = "orders.replacement.withdraw"
-    example: ClassVar[dict[str, Any]] = {**_PARCEL, "order_id": "order_01"}
+    example: ClassVar[dict[str, Any]] = {
+        **_PARCEL,
+        "order_id": "order_01",
+        "request_id": "csaga_01",
+    }
     fulfillment_id: str
     claim_id: str
     order_id: str
+    request_id: str
 
 
 class ReplacementWithdrawn(Event):

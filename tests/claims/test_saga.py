@@ -117,11 +117,15 @@ PLAYS |= {
 PLAYS |= {
     "refund later": (
         conversion_saga.REFUND,
-        conversion_saga.refund_facts(claim=a_claim(), refund_amount=None, converts=False),
+        conversion_saga.refund_facts(
+            claim=a_claim(), request_id="csaga_1", refund_amount=None, converts=False
+        ),
     ),
     "money instead of goods": (
         conversion_saga.REFUND,
-        conversion_saga.refund_facts(claim=SENDING, refund_amount=700, converts=True),
+        conversion_saga.refund_facts(
+            claim=SENDING, request_id="csaga_1", refund_amount=700, converts=True
+        ),
     ),
     "goods instead of money": (
         conversion_saga.TO_REPLACE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from chassis.db import Instant
+from chassis.db import Instant, Json
 
 revision = "0006"
 down_revision = "0005"
@@ -24,12 +24,14 @@ def upgrade() -> None:
     for name, kind in _COLUMNS:
         op.add_column("order_lines", sa.Column(name, kind, nullable=True))
     op.create_index(op.f("ix_order_lines_fulfillment_id"), "order_lines", ["fulfillment_id"])
+    op.add_column("remedies", sa.Column("retries", Json, nullable=True))
     op.create_table(
         "parcels",
         sa.Column("fulfillment_id", sa.Text(), nullable=False),
         sa.Column("claim_id", sa.Text(), nullable=False),
         sa.Column("order_id", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("rejected", Json, nullable=True),
         sa.Column("created_at", Instant, nullable=False),
         sa.CheckConstraint(
             "state IN ('recorded', 'shipped', 'withdrawn')", name=op.f("ck_parcels_state")
@@ -42,6 +44,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo; what claims sent out can no longer be claimed."""
     op.drop_table("parcels")
+    op.drop_column("remedies", "retries")
     op.execute("DELETE FROM order_lines WHERE claim_id IS NOT NULL")
     op.drop_index(op.f("ix_order_lines_fulfillment_id"), table_name="order_lines")
     with op.batch_alter_table("order_lines") as batch:
