@@ -22,6 +22,7 @@ from services.claims.domain import (
     ClaimClosed,
     additional_items_missing,
     check_idle,
+    declined_part,
     refund_amount_on_replace,
 )
 from services.claims.fulfillments import Fulfillment, under_way
@@ -91,7 +92,11 @@ def _check_workable(claim: Claim, what: str) -> None:
 def refunded(
     *, claim: Claim, amount: int, explanation: Sequence[dict[str, Any]], converts: bool
 ) -> Change:
-    """The money of a claim is decided; ``amount`` went out, in minor units."""
+    """The money of a claim is decided; ``amount`` went out, in minor units. It is less than the
+    parts of ``explanation`` where one of several payments was declined."""
+    declined = sum(part["amount"] for part in explanation) - amount
+    if declined > 0:
+        explanation = (*explanation, declined_part(amount=declined))
     happened = (*(("converted",) if converts else ()), *(("refunded",) if amount else ()))
     return Change(
         replace(

@@ -306,13 +306,17 @@ def _paid(claim: Claim, declined: int) -> Claim:
     claim = replace(claim, payment_status="refunded")
     if not declined:
         return claim
-    rule = "declined by a payment provider"
-    part = {"line_id": None, "part": "cap", "quantity": None, "amount": -declined, "rule": rule}
     return replace(
         claim,
         refund_amount=(claim.refund_amount or 0) - declined,
-        explanation=(*claim.explanation, part),
+        explanation=(*claim.explanation, declined_part(amount=declined)),
     )
+
+
+def declined_part(*, amount: int) -> dict[str, Any]:
+    """The part of an explanation that tells what providers did not give, in minor units."""
+    rule = "declined by a payment provider"
+    return {"line_id": None, "part": "cap", "quantity": None, "amount": -amount, "rule": rule}
 
 
 def _refuse(claim: Claim, refusal: dict[str, Any]) -> Change:

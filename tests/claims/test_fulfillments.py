@@ -241,6 +241,8 @@ def test_what_becomes_of_a_converted_claim() -> None:
     part = {"amount": 5}
     paid = conversions.refunded(claim=busy, amount=5, explanation=[part], converts=True)
     assert paid.happened == ("converted", "refunded")
+    less = conversions.refunded(claim=busy, amount=3, explanation=[part], converts=True)
+    assert [each["amount"] for each in less.claim.explanation] == [5, -2]
     assert (paid.claim.type, paid.claim.payment_status) == ("refund", "refunded")
     assert (paid.claim.additional_items, paid.claim.stock_id) == ((), None)
     assert paid.claim.busy_with is None

@@ -57,7 +57,10 @@ class Business:
 
     async def _client(self, number: int) -> None:
         chance = random.Random(self._seed * 1000 + number)
-        acts = (self._claim, self._return, self._receive, self._receive, self._cancel, self._hand)
+        acts = (
+            *(self._claim, self._return, self._receive, self._receive, self._cancel, self._hand),
+            *(self._goods, self._goods, self._change),
+        )
         for _ in range(CALLS):
             await chance.choice(acts)(chance, chance.choice(self.orders))
 
@@ -77,7 +80,12 @@ class Business:
         body: Json = {
             "type": chance.choice(["refund", "refund", "replace"]),
             "claim_items": [line.claimed(chance.randint(1, 2)) for line in _some(chance, order)],
+            "shipping_methods": [{"id": "sm_any"}],
         }
+        sent = await self._sent(order)
+        if sent and chance.random() < 0.3:
+            claimed = {"item_id": chance.choice(sent), "quantity": 1, "reason": "other"}
+            body["claim_items"] = [claimed]
         is_refund = body["type"] == "refund"
         if not is_refund or chance.random() < 0.3:
             body["additional_items"] = [chance.choice(self.gifts).times(chance.randint(1, 2))]
@@ -92,11 +100,53 @@ class Business:
             "items": [line.units(chance.randint(1, 3)) for line in _some(chance, order)],
             "receive_now": chance.random() < 0.5,
         }
+        sent = await self._sent(order)
+        if sent and chance.random() < 0.3:
+            body["items"] = [{"item_id": chance.choice(sent), "quantity": 1}]
         if chance.random() < 0.3:
             body["refund"] = chance.choice((*AMOUNTS, -5))
         if chance.random() < 0.3:
             body["return_shipping"] = {"option_id": RETURN_OPTION}
         await self._ask(order.returns, body)
+
+    async def _sent(self, order: Order) -> list[str]:
+        """Lines that claims of the order have sent out."""
+        claims = (await self._system.order(order.id))["claims"]
+        lines = [line for claim in claims for line in claim["additional_items"]]
+        return [line["id"] for line in lines if line["fulfilled_quantity"]]
+
+    async def _goods(self, chance: random.Random, order: Order) -> None:
+        """Pack what a claim sends out, send it, unpack it."""
+        claims = (await self._system.order(order.id))["claims"]
+        claims = [claim for claim in claims if claim["additional_items"]]
+        if not claims:
+            return
+        claim = chance.choice(claims)
+        path = f"{order.claims}/{claim['id']}"
+        parcel = chance.choice([each["id"] for each in claim["fulfillments"]] or ["ful_x"])
+        path, body = chance.choice(
+            [
+                (f"{path}/fulfillments", {}),
+                (f"{path}/fulfillments/{parcel}/cancel", {}),
+                (f"{path}/shipments", {"fulfillment_id": parcel}),
+            ]
+        )
+        await self._ask(path, body)
+
+    async def _change(self, chance: random.Random, order: Order) -> None:
+        """Give something else for a claim, or what it was to give."""
+        claims = (await self._system.order(order.id))["claims"]
+        if not claims:
+            return
+        claim = chance.choice(claims)
+        path = f"/admin/claims/{claim['id']}"
+        if chance.random() < 0.3:
+            await self._ask(f"{path}/refund", {"refund_amount": chance.choice(AMOUNTS)})
+            return
+        body: Json = {"type": "replace" if claim["type"] == "refund" else "refund"}
+        if body["type"] == "replace" and not claim["additional_items"]:
+            body["additional_items"] = [chance.choice(self.gifts).times(1)]
+        await self._ask(f"{path}/convert", body)
 
     async def _receive(self, chance: random.Random, order: Order) -> None:
         returns = (await self._system.order(order.id))["returns"]
