@@ -54,7 +54,7 @@ CLAIMS = sa.Table(
     sa.Column("closed_by", sa.Text),
     sa.Column("return_status", sa.Text),
     sa.Column("busy_with", sa.Text),
-    sa.Column("stock_id", sa.Text),
+    sa.Column("stock_id", sa.Text, index=True),
     sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
     sa.CheckConstraint(
         "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"

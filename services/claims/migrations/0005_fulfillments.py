@@ -23,6 +23,7 @@ def upgrade() -> None:
     """Apply."""
     for name in ("busy_with", "stock_id"):
         op.add_column("claims", sa.Column(name, sa.Text(), nullable=True))
+    op.create_index(op.f("ix_claims_stock_id"), "claims", ["stock_id"])
     op.execute(
         "ALTER TABLE additional_items ADD COLUMN fulfilled_quantity BIGINT NOT NULL DEFAULT 0"
     )
@@ -64,5 +65,6 @@ def downgrade() -> None:
         batch.drop_constraint("ck_additional_items_sent", type_="check")
         batch.drop_column("shipped_quantity")
         batch.drop_column("fulfilled_quantity")
+    op.drop_index(op.f("ix_claims_stock_id"), table_name="claims")
     for name in ("stock_id", "busy_with"):
         op.drop_column("claims", name)
