@@ -73,6 +73,12 @@ CASES: dict[Route, Any] = {
     ("POST", f"{_ORDER}/fulfillments/{{fulfillment_id}}/cancel"): {},
     ("POST", f"{_ORDER}/shipment"): lambda own: {"fulfillment_id": own["fulfillment_id"]},
     ("POST", _CLAIM): {"metadata": {"seen": 1}},
+    ("POST", f"{_CLAIM}/fulfillments"): {},
+    ("POST", f"{_CLAIM}/fulfillments/{{fulfillment_id}}/cancel"): {},
+    ("POST", f"{_CLAIM}/shipments"): lambda own: {"fulfillment_id": own["claim_fulfillment_id"]},
+    ("POST", "/admin/claims/{claim_id}/refund"): {},
+    ("POST", "/admin/claims/{claim_id}/convert/preview"): {"type": "refund"},
+    ("POST", "/admin/claims/{claim_id}/convert"): {"type": "refund"},
     ("GET", "/admin/payments/{payment_id}"): None,
     ("POST", "/admin/payments/{payment_id}/capture"): {},
     ("POST", "/admin/payments/{payment_id}/refund"): _refund,
@@ -206,9 +212,12 @@ async def _have(shop: Door, name: str) -> tuple[Objects, Door]:
     }
     replace = {**_claim(own), "type": "replace"}
     mugs = [{"variant_id": "variant_mug", "quantity": 1}]
-    claimed = await _ok(admin, "POST", f"{order}/claims", {**replace, "additional_items": mugs})
+    replace |= {"additional_items": mugs, "shipping_methods": [{"id": f"sm_{name}"}]}
+    claimed = await _ok(admin, "POST", f"{order}/claims", replace)
     own["claim_id"] = claimed["order"]["claims"][0]["id"]
     own["claim_item_id"] = claimed["order"]["claims"][0]["claim_items"][0]["id"]
+    sent = await _ok(admin, "POST", f"{order}/claims/{own['claim_id']}/fulfillments", {})
+    own["claim_fulfillment_id"] = sent["order"]["claims"][0]["fulfillments"][0]["id"]
     saga = (await _ok(admin, "GET", f"/admin/claims/{own['claim_id']}"))["claim"]["timeline"]
     own["saga_id"] = saga[0]["saga_id"] if saga else "saga_x"
     returned = await _ok(admin, "POST", f"{order}/return", _line(own))
@@ -368,11 +377,10 @@ async def test_a_child_is_not_found_under_anothers_parent(town: Town) -> None:
 
 
 def _at_home(route: Route, own: Objects) -> Objects:
-    """The order of the path is the one that the fulfillment belongs to."""
-    of_order = "claim_id" not in route[1]
-    if of_order and (
-        "{fulfillment_id}" in route[1] or route[1].endswith(("/fulfillment", "/shipment"))
-    ):
+    """The order of the path is the one that the fulfillment belongs to, or its claim is."""
+    if "claim_id" in route[1]:
+        return {**own, "fulfillment_id": own["claim_fulfillment_id"]}
+    if "{fulfillment_id}" in route[1] or route[1].endswith(("/fulfillment", "/shipment")):
         return {**own, "order_id": own["open_order_id"]}
     return dict(own)
 
