@@ -102,15 +102,8 @@ RESOURCES = (
     *("admin.inventoryItems", "admin.stockLocations", "admin.notes", "admin.swaps"),
     *("admin.batchJobs", "admin.payments", "returns", "returnReasons", "swaps"),
 )
-# A swap of Medusa has a cart, and there are no carts here; claims are not fulfilled yet.
-NOT_SERVED = frozenset(
-    {
-        *(name for name in MAP if "swap" in name.lower()),
-        "admin.orders.fulfillClaim",
-        "admin.orders.cancelClaimFulfillment",
-        "admin.orders.createClaimShipment",
-    }
-)
+# A swap of Medusa has a cart, and there are no carts here.
+NOT_SERVED = frozenset(name for name in MAP if "swap" in name.lower())
 
 
 def fits(asked: str, path: str) -> bool:

@@ -211,7 +211,7 @@ async def test_a_claim_is_made_corrected_and_stays_when_money_went_out(
     )
 
 
-async def test_a_replacement_is_promised_and_its_claim_canceled(
+async def test_a_replacement_is_promised_packed_unpacked_and_sent(
     shop: Embedded, client: Client
 ) -> None:
     order, variant = await _sell(shop, sold(Line(quantity=3))), Variant(stocked=5)
@@ -220,6 +220,33 @@ async def test_a_replacement_is_promised_and_its_claim_canceled(
     body = order.replace_claim(variant, shipping_methods=methods)
     made = (await client("admin.orders.createClaim", order.id, body))["order"]
     (claim,) = made["claims"]
+    assert (await shop.level(variant.id)).reserved == 1
+    packed = (await client("admin.orders.fulfillClaim", order.id, claim["id"], {}))["order"]
+    parcel = packed["claims"][0]["fulfillments"][0]["id"]
+    assert (await shop.level(variant.id)).reserved == 0
+    free = await client("admin.orders.cancelClaimFulfillment", order.id, claim["id"], parcel)
+    assert free["order"]["claims"][0]["fulfillment_status"] == "canceled"
+    numbers = {"fulfillment_id": parcel, "tracking_numbers": ["A1"]}
+    _refused(
+        await client("admin.orders.createClaimShipment", order.id, claim["id"], numbers),
+        *(400, "not_allowed"),
+        "Fulfillment has been canceled",
+    )
+    again = (await client("admin.orders.fulfillClaim", order.id, claim["id"], {}))["order"]
+    parcel = again["claims"][0]["fulfillments"][1]["id"]
+    body = {**numbers, "fulfillment_id": parcel}
+    sent = (await client("admin.orders.createClaimShipment", order.id, claim["id"], body))["order"]
+    assert sent["claims"][0]["fulfillment_status"] == "shipped"
+    assert sent["claims"][0]["fulfillments"][1]["tracking_numbers"] == ["A1"]
+
+
+async def test_a_replacement_is_promised_no_more_once_its_claim_is_canceled(
+    shop: Embedded, client: Client
+) -> None:
+    order, variant = await _sell(shop, sold(Line(quantity=3))), Variant(stocked=5)
+    await shop.stock(variant)
+    made = await client("admin.orders.createClaim", order.id, order.replace_claim(variant))
+    (claim,) = made["order"]["claims"]
     assert (await shop.level(variant.id)).reserved == 1
     canceled = await client("admin.orders.cancelClaim", order.id, claim["id"])
     assert canceled["order"]["claims"][0]["canceled_at"] is not None
