@@ -40,6 +40,7 @@ from gateway import (
 from gateway.admin import (
     batch_jobs,
     claims,
+    credit_memos,
     documents,
     fulfillments,
     inventory,
@@ -173,7 +174,10 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
+    desk = (
+        *(orders, fulfillments, payments, credit_memos, claims, returns),
+        *(inventory, reservations, notes),
+    )
     work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
     for part in (*desk, *work, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.

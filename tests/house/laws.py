@@ -23,16 +23,17 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # operations lie between operations and store; the worker is a third door (time opens it), and
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
 PURE_NOUNS = {
-    "orders": ("refunds.py", "remedies.py", "fulfillments.py"),
+    "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py"),
     "inventory": ("picking.py", "reservations.py"),
 }
 NOUNS = {
     "orders": (
         *PURE_NOUNS["orders"],
-        *("holding.py", "importing.py", "paying.py", "receiving.py"),
+        *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py"),
-        *("providers.py", "worker.py"),
+        *("providers.py", "store_memos.py", "worker.py"),
     ),
+    "returns": ("booking.py", "receipts.py"),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
 }
 
@@ -65,6 +66,7 @@ SAGA_IMPORTS = ("contracts", "chassis.sagas")  # a saga's table is written in th
 CODE = ("services/*", "gateway/*", "shared/*", "deploy/*")
 SQL_HOMES = (
     "services/*/store.py",
+    "services/*/store_*.py",
     "services/*/queries.py",
     "services/*/invariants.py",
     "services/*/migrations/*",
