@@ -138,9 +138,10 @@ def _returns_and_remedies(picture: Picture) -> Disagreements:
             yield "I13", id_, f"the return is {each['state']}, but orders still holds its units"
         if remedy and remedy["order_id"] != each["order_id"]:
             yield "I8", id_, f"returned from {each['order_id']}, but held on {remedy['order_id']}"
+    # What came without having been held has a remedy under its receipt's id.
+    parcels = picture.order_receipts.keys() | {row["receipt_id"] for row in picture.receipts}
     for id_, remedy in picture.remedies.items():
-        # What came without having been held has a remedy under its receipt's id.
-        known = id_ in picture.returns or id_ in picture.order_receipts
+        known = id_ in picture.returns or id_ in parcels
         if remedy["kind"] == "return" and _is_held(remedy) and not known:
             yield "I16", id_, "orders holds units for a return that nobody knows"
 

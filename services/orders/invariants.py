@@ -202,9 +202,9 @@ async def _memos(tx: Tx) -> list[Row]:
         lines = sum(line["amount"] for line in row["lines"] or ())
         paid = sum(share["amount"] for share in row["payments"] or ())
         if row["state"] != "posted" or row["memo_id"] != row["id"]:
-            found.append(_finding("I9", row, "memo {number} is of no refund that went out"))
+            found.append(_finding("I9", row, "credit memo {number} is of no posted refund"))
         elif not row["amount"] == row["refunded"] == lines == paid:
-            text = "memo {number} says {amount}, its lines {lines}, its refund {refunded}"
+            text = "credit memo {number} says {amount}, its lines {lines}, its refund {refunded}"
             found.append(_finding("I9", {**row, "lines": lines}, text))
     years = await tx.fetch(
         "SELECT CAST(y.year AS TEXT) AS id, y.last_sequence AS last, COUNT(m.id) AS memos,"

@@ -30,18 +30,11 @@ async def issue(tx: Tx, now: datetime) -> int:
     ]
     await store_memos.add(tx, rows=rows)
     await store_memos.count(tx, year=now.year, last=last + len(rows))
-    await audit.record_all(
+    await audit.record(
         tx,
-        [
-            audit.Entry(
-                "memo.issued",
-                f"order/{row['order_id']}",
-                None,
-                {"number": row["number"], "refund_id": row["refund_id"], "amount": row["amount"]},
-                None,
-            )
-            for row in rows
-        ],
+        action="memos.issued",
+        about=f"credit-memos/{now.year}",
+        after={"from": rows[0]["number"], "to": rows[-1]["number"]},
     )
     return len(rows)
 

@@ -36,7 +36,7 @@ from contracts.returns import (
     ReturnReceived,
     ReturnRequested,
 )
-from services.returns import domain, receipts, store
+from services.returns import arriving, domain, receipts, store
 from services.returns.booking import Caller, joined, known, note_down, say
 from services.returns.domain import Facts, Item, Reason, Return, State
 from services.returns.saga import RETURN_CANCEL, RETURN_CLOSE, RETURN_REQUEST, SAGAS
@@ -167,7 +167,7 @@ async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) ->
             tx,
             agreed,
             first_receipt_id(return_id=agreed.id),
-            receipts.Parcel(domain.all_missing(agreed), location_id=agreed.location_id),
+            receipts.Parcel(arriving.all_missing(agreed), location_id=agreed.location_id),
             received_by=None,
             now=now,
         )
@@ -350,7 +350,7 @@ async def close_return(tx: Tx, *, return_id: str, now: datetime) -> None:
     """What is missing will not come, what was not announced is accepted: the return is received.
     Again is no change. Raises ReturnNotFound, ReturnBusy, CloseOfUnreceived, StillOwed."""
     return_ = await known(tx, return_id)
-    after = domain.start_close(return_)
+    after = arriving.start_close(return_)
     if after.state is return_.state:
         return
     await store.save_return(tx, after, now=now)
@@ -370,7 +370,7 @@ async def close_return(tx: Tx, *, return_id: str, now: datetime) -> None:
 
 
 async def _finish_close(tx: Tx, return_: Return, now: datetime) -> None:
-    closed = await say(tx, domain.finish_close(return_, now=now), ReturnReceived)
+    closed = await say(tx, arriving.finish_close(return_, now=now), ReturnReceived)
     await store.save_return(tx, closed, now=now)
     missing = {line.line_id: line.missing_quantity for line in closed.lines}
     after = {

@@ -235,7 +235,7 @@ def _item(row: Row) -> dict[str, Any]:
         "return_id": row["return_id"],
         "item_id": row["item_id"],
         "quantity": announced or came,
-        "is_requested": came <= announced,
+        "is_requested": came in (0, announced),
         "requested_quantity": row["requested_quantity"],
         "received_quantity": row["received_quantity"] or None,
         "reason_id": row["reason_id"],

@@ -16,7 +16,7 @@ from chassis.values import new_id
 from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected
 from contracts.orders import ReturnReceiptChecked, ReturnReceiptRejected, ReturnReceiptSettled
 from contracts.returns import ReturnReceived
-from services.returns import domain, store
+from services.returns import arriving, domain, store
 from services.returns.booking import Caller, joined, known, note_down, say
 from services.returns.domain import Arrival, Item, Return
 from services.returns.saga import RETURN_RECEIPT, SAGAS
@@ -58,7 +58,7 @@ async def start(
     now: datetime,
 ) -> Return:
     """The return with this parcel's receipt in flight; the caller saves it."""
-    receiving, lines = domain.start_receipt(return_, receipt_id=receipt_id, items=parcel.items)
+    receiving, lines = arriving.start_receipt(return_, receipt_id=receipt_id, items=parcel.items)
     if not lines:
         return return_
     place = parcel.location_id or return_.location_id
@@ -88,7 +88,7 @@ async def settle_owed(
     if first is not None:
         return first
     return_ = await known(tx, return_id)
-    after = domain.start_settlement(return_, receipt_id=receipt_id, refund=refund)
+    after = arriving.start_settlement(return_, receipt_id=receipt_id, refund=refund)
     await store.insert_receipt(
         tx,
         receipt_id=receipt_id,
@@ -127,7 +127,7 @@ async def _begin(
             "claim_id": return_.claim_id,
             "order_id": return_.order_id,
             "lines": [asdict(line) for line in lines],
-            "unannounced": domain.unannounced(return_, lines=lines),
+            "unannounced": arriving.unannounced(return_, lines=lines),
             **facts,
         },
         now=now,
@@ -150,7 +150,7 @@ async def refuse(
     if saga is None:
         return
     busy = await known(tx, reply.return_id)
-    return_ = domain.put_back(busy)
+    return_ = arriving.put_back(busy)
     refusal = {"code": reply.code, "kind": reply.kind, "message": reply.message}
     await store.refuse_receipt(tx, receipt_id=reply.receipt_id, refusal=refusal, now=now)
     await store.save_return(tx, return_, now=now)
@@ -193,7 +193,7 @@ async def settle(tx: Tx, reply: ReturnReceiptSettled, now: datetime) -> None:
         refusal=blocked if reply.action_required else None,
         now=now,
     )
-    settled = domain.settle(
+    settled = arriving.settle(
         return_,
         lines=lines,
         refund_amount=reply.refund_amount,

@@ -24,6 +24,7 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
 PURE_NOUNS = {
     "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py"),
+    "returns": ("arriving.py",),
     "inventory": ("picking.py", "reservations.py"),
 }
 NOUNS = {
@@ -33,7 +34,7 @@ NOUNS = {
         *("capturing.py", "changing.py", "fulfilling.py"),
         *("providers.py", "store_memos.py", "worker.py"),
     ),
-    "returns": ("booking.py", "receipts.py"),
+    "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chassis.errors import Refusal
-from services.returns import domain
+from services.returns import arriving, domain
 from services.returns.domain import Action, Arrival, Facts, Item, Line, Return, State
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -306,7 +306,7 @@ class TestPolicy:
 
 class TestReceipt:
     def test_a_receipt_counts_its_lines_from_1_and_knows_their_variants(self) -> None:
-        receiving, lines = domain.start_receipt(
+        receiving, lines = arriving.start_receipt(
             a_return(),
             receipt_id="rcpt_1",
             items=[Item("item_pot", 1), Item("item_mug", 1), Item("item_mug", 1)],
@@ -319,12 +319,12 @@ class TestReceipt:
 
     def test_a_line_that_was_not_requested_has_no_variant_yet_and_is_not_announced(self) -> None:
         items = [Item("item_other", 3), Item("item_mug", 1)]
-        _, lines = domain.start_receipt(a_return(), receipt_id="r", items=items)
+        _, lines = arriving.start_receipt(a_return(), receipt_id="r", items=items)
         assert [(line.line_id, line.variant_id) for line in lines] == [
             ("item_other", None),
             ("item_mug", "variant_mug"),
         ]
-        assert domain.unannounced(a_return(), lines=lines) == {"item_other": 3}
+        assert arriving.unannounced(a_return(), lines=lines) == {"item_other": 3}
 
     @pytest.mark.parametrize(
         ("received", "comes", "beyond"),
@@ -334,13 +334,13 @@ class TestReceipt:
         self, received: int, comes: int, beyond: int
     ) -> None:
         partly = a_return(Line("item_mug", 2, received))
-        _, lines = domain.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
-        assert domain.unannounced(partly, lines=lines) == ({"item_mug": beyond} if beyond else {})
+        _, lines = arriving.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
+        assert arriving.unannounced(partly, lines=lines) == ({"item_mug": beyond} if beyond else {})
 
     def test_what_was_not_announced_is_counted_and_keeps_the_return_open(self) -> None:
-        items = [*domain.all_missing(a_return()), Item("item_other", 2)]
-        receiving, lines = domain.start_receipt(a_return(), receipt_id="r", items=items)
-        came = domain.settle(
+        items = [*arriving.all_missing(a_return()), Item("item_other", 2)]
+        receiving, lines = arriving.start_receipt(a_return(), receipt_id="r", items=items)
+        came = arriving.settle(
             receiving, lines=lines, refund_amount=9000, action_required=False, now=NOW
         )
         assert (came.status, came.everything_received) == (State.REQUIRES_ACTION, True)
@@ -354,28 +354,28 @@ class TestReceipt:
     def test_no_more_is_damaged_than_came(self, damaged: int, fits: bool) -> None:
         items = [Item("item_mug", 2, damaged_quantity=damaged)]
         if fits:
-            _, (line,) = domain.start_receipt(a_return(), receipt_id="r", items=items)
+            _, (line,) = arriving.start_receipt(a_return(), receipt_id="r", items=items)
             assert line.damaged_quantity == damaged
         else:
             with pytest.raises(domain.TooManyDamaged):
-                domain.start_receipt(a_return(), receipt_id="r", items=items)
+                arriving.start_receipt(a_return(), receipt_id="r", items=items)
 
     def test_nothing_received_changes_nothing(self) -> None:
         before = a_return()
-        assert domain.start_receipt(before, receipt_id="r", items=[]) == (before, ())
+        assert arriving.start_receipt(before, receipt_id="r", items=[]) == (before, ())
 
     def test_the_state_is_asked_before_the_lines(self) -> None:
         canceled = a_return(state=State.CANCELED, status=State.CANCELED)
         with pytest.raises(domain.ReceiptOfCanceled):
-            domain.start_receipt(canceled, receipt_id="r", items=[Item("item_other", 1)])
+            arriving.start_receipt(canceled, receipt_id="r", items=[Item("item_other", 1)])
         with pytest.raises(domain.ReceiptOfCanceled):
-            domain.start_receipt(canceled, receipt_id="r", items=[])
+            arriving.start_receipt(canceled, receipt_id="r", items=[])
 
     def test_a_full_receipt_ends_the_return_and_shows_what_was_paid(self) -> None:
-        receiving, lines = domain.start_receipt(
-            a_return(refund_amount=5000), receipt_id="r", items=domain.all_missing(a_return())
+        receiving, lines = arriving.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r", items=arriving.all_missing(a_return())
         )
-        done = domain.settle(
+        done = arriving.settle(
             receiving, lines=lines, refund_amount=4800, action_required=False, now=NOW
         )
         assert (done.state, done.status, done.receipt_id) == (
@@ -387,26 +387,26 @@ class TestReceipt:
         assert done.everything_received
 
     def test_a_short_receipt_can_be_completed_by_a_second_one(self) -> None:
-        first, lines = domain.start_receipt(
+        first, lines = arriving.start_receipt(
             a_return(refund_amount=5000), receipt_id="r1", items=[Item("item_mug", 1)]
         )
-        short = domain.settle(
+        short = arriving.settle(
             first, lines=lines, refund_amount=1000, action_required=False, now=NOW
         )
         assert (short.status, short.refund_amount) == (State.REQUIRES_ACTION, 5000)
-        second, lines = domain.start_receipt(
-            short, receipt_id="r2", items=domain.all_missing(short)
+        second, lines = arriving.start_receipt(
+            short, receipt_id="r2", items=arriving.all_missing(short)
         )
-        done = domain.settle(
+        done = arriving.settle(
             second, lines=lines, refund_amount=4000, action_required=False, now=NOW
         )
         assert (done.status, done.refund_amount) == (State.RECEIVED, 5000)
 
     def test_blocked_money_keeps_the_return_open(self) -> None:
-        receiving, lines = domain.start_receipt(
-            a_return(refund_amount=5000), receipt_id="r", items=domain.all_missing(a_return())
+        receiving, lines = arriving.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r", items=arriving.all_missing(a_return())
         )
-        blocked = domain.settle(
+        blocked = arriving.settle(
             receiving, lines=lines, refund_amount=0, action_required=True, now=NOW
         )
         assert (blocked.status, blocked.refund_amount) == (State.REQUIRES_ACTION, 5000)
@@ -414,13 +414,13 @@ class TestReceipt:
 
     def test_the_return_of_a_claim_keeps_mirroring_the_claims_amount(self) -> None:
         of_claim = a_return(claim_id="claim_1", refund_amount=2400)
-        receiving, lines = domain.start_receipt(
-            of_claim, receipt_id="r", items=domain.all_missing(of_claim)
+        receiving, lines = arriving.start_receipt(
+            of_claim, receipt_id="r", items=arriving.all_missing(of_claim)
         )
-        quiet = domain.settle(
+        quiet = arriving.settle(
             receiving, lines=lines, refund_amount=0, action_required=False, now=NOW
         )
-        paid = domain.settle(
+        paid = arriving.settle(
             receiving, lines=lines, refund_amount=100, action_required=False, now=NOW
         )
         assert (quiet.refund_amount, paid.refund_amount) == (2400, 100)
@@ -444,22 +444,24 @@ class TestOwedMoney:
     ) -> None:
         owing = a_return(owed_amount=owed, **self.OPEN)
         if error is None:
-            settling = domain.start_settlement(owing, receipt_id="r", refund=refund)
+            settling = arriving.start_settlement(owing, receipt_id="r", refund=refund)
             assert (settling.state, settling.receipt_id) == (State.RECEIVING, "r")
         else:
             with pytest.raises(error):
-                domain.start_settlement(owing, receipt_id="r", refund=refund)
+                arriving.start_settlement(owing, receipt_id="r", refund=refund)
 
     def test_a_settlement_brings_no_goods(self) -> None:
         line = Line("item_mug", 2, 2)
         owing = a_return(line, owed_amount=500, **self.OPEN)
-        settling = domain.start_settlement(owing, receipt_id="r", refund=None)
-        done = domain.settle(settling, lines=(), refund_amount=500, action_required=False, now=NOW)
+        settling = arriving.start_settlement(owing, receipt_id="r", refund=None)
+        done = arriving.settle(
+            settling, lines=(), refund_amount=500, action_required=False, now=NOW
+        )
         assert (done.status, done.refund_amount, done.received_at) == (State.RECEIVED, 500, None)
 
     def test_a_return_that_owes_is_not_closed(self) -> None:
         with pytest.raises(domain.StillOwed) as caught:
-            domain.start_close(a_return(owed_amount=500, **self.OPEN))
+            arriving.start_close(a_return(owed_amount=500, **self.OPEN))
         assert caught.value.facts["owed_amount"] == 500
 
 
@@ -472,15 +474,15 @@ class TestClose:
             refund_amount=5000,
             refunded_amount=1000,
         )
-        closing = domain.start_close(short)
+        closing = arriving.start_close(short)
         assert (closing.state, closing.status) == (State.CLOSING, State.REQUIRES_ACTION)
-        closed = domain.finish_close(closing, now=NOW)
+        closed = arriving.finish_close(closing, now=NOW)
         assert (closed.state, closed.refund_amount, closed.closed_at) == (
             *(State.RECEIVED, 1000),
             NOW,
         )
-        assert domain.start_close(closed) == closed
-        assert domain.finish_close(closed, now=NOW) == closed
+        assert arriving.start_close(closed) == closed
+        assert arriving.finish_close(closed, now=NOW) == closed
 
 
 class TestCancel:
