@@ -20,8 +20,13 @@ async def list_credit_memos(request: Request, parts: Parts, who: Who) -> Respons
     query = wire.query(request)
     wire.reject_unknown(query, {"order_id", "refund_id", "year", "limit", "offset"})
     limit, offset = wire.paging(query, default=50, most=100)
-    params = {name: wire.texts(query, name) for name in ("order_id", "refund_id")}
-    params |= {"year": _year(wire.text(query, "year")), "limit": limit, "offset": offset}
+    params = {
+        "order_id": wire.texts(query, "order_id"),
+        "refund_id": wire.texts(query, "refund_id"),
+        "year": _year(wire.text(query, "year")),
+        "limit": limit,
+        "offset": offset,
+    }
     return json_response(await parts.orders.get("/credit-memos", who=who, params=params))
 
 

@@ -17,8 +17,9 @@ from chassis.auth import Principal
 from chassis.door import Given, Router, Who
 from chassis.http import Attempt, Db, Tries
 from services.returns import operations, queries, schemas
+from services.returns.booking import Caller
 from services.returns.domain import Item
-from services.returns.operations import Caller, first_receipt_id
+from services.returns.operations import first_receipt_id
 from services.returns.settings import Settings
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024

@@ -16,8 +16,8 @@ from contracts.inventory import ReceiveReceiptStock
 from contracts.orders import CheckReturnReceipt, PlaceReturnHold
 from contracts.returns import CheckClaimReturn, ClaimReturnItem, OpenClaimReturn
 from services.returns import operations, queries
+from services.returns.booking import Caller
 from services.returns.domain import Item
-from services.returns.operations import Caller
 from tests.returns.conftest import CLERK, NOW, World
 from tests.returns.others import NO, recently
 
