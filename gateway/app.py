@@ -41,6 +41,7 @@ from gateway.admin import (
     batch_jobs,
     claims,
     conversions,
+    credit_memos,
     documents,
     fulfillments,
     inventory,
@@ -174,8 +175,11 @@ def build(
         redirect_slashes=False,
     )
     app.state.gate = parts
-    desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
-    work = (conversions, reference, people, documents, operating, trust, batch_jobs, webhook_routes)
+    desk = (
+        *(orders, fulfillments, payments, credit_memos, claims, conversions, returns),
+        *(inventory, reservations, notes),
+    )
+    work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
     for part in (*desk, *work, storefront):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)

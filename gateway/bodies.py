@@ -136,6 +136,27 @@ REQUEST_RETURN = Shape(
     }
 )
 
+# Ours: Medusa's own body knows no damaged units.
+ADD_RECEIPT = Shape(
+    {
+        "items": ListOf(
+            Shape(
+                {
+                    "item_id": _ID_NEEDED,
+                    "quantity": _UNITS,
+                    "damaged_quantity": Integer(least=0, default=0),
+                }
+            ),
+            required=True,
+            most=LINES_MAX,
+        ),
+        "refund": Integer(least=0),
+        "location_id": _ID,
+        "note": Text(),
+    }
+)
+SETTLE_RETURN = Shape({"refund": Integer(least=0)})
+
 RECEIVE_RETURN = Shape(
     {
         "items": ListOf(

@@ -15,7 +15,7 @@ from chassis.topology import Topology
 
 Row = dict[str, Any]
 _DEAD = ("canceled", "refused")
-_LIVE_RETURNS = ("requested", "receiving", "requires_action", "received", "canceling")
+_LIVE_RETURNS = ("requested", "receiving", "requires_action", "received", "canceling", "closing")
 
 
 @dataclass
@@ -143,8 +143,11 @@ def _returns_and_remedies(picture: Picture) -> Disagreements:
             yield "I13", id_, f"the return is {each['state']}, but orders still holds its units"
         if remedy and remedy["order_id"] != each["order_id"]:
             yield "I8", id_, f"returned from {each['order_id']}, but held on {remedy['order_id']}"
+    # What came without having been held has a remedy under its receipt's id.
+    parcels = picture.order_receipts.keys() | {row["receipt_id"] for row in picture.receipts}
     for id_, remedy in picture.remedies.items():
-        if remedy["kind"] == "return" and _is_held(remedy) and id_ not in picture.returns:
+        known = id_ in picture.returns or id_ in parcels
+        if remedy["kind"] == "return" and _is_held(remedy) and not known:
             yield "I16", id_, "orders holds units for a return that nobody knows"
 
 
@@ -171,6 +174,9 @@ def _receipts_and_refunds(picture: Picture) -> Disagreements:
         if paid != (row["refund_amount"] or 0):
             yield "I2", id_, f"refunded {row['refund_amount']} says returns, {paid} says orders"
         booked = picture.order_receipts.get(id_)
+        if booked is not None and booked["owed_amount"] != row["owed_amount"]:
+            owed, other = row["owed_amount"], booked["owed_amount"]
+            yield "I9", id_, f"{owed} is still owed says returns, {other} says orders"
         if booked is None or booked["state"] != "settled":
             yield "I16", id_, "the receipt is settled, but orders has not booked it"
     for kind, id_ in picture.refunds:
@@ -204,7 +210,8 @@ def _receipts_and_stock(picture: Picture) -> Disagreements:
     """I17: what arrived went into stock once."""
     came: Counter[str] = Counter()
     for row in picture.receipt_lines:
-        came[row["receipt_id"]] += row["quantity"] if row["variant_id"] else 0
+        sound = row["quantity"] - row["damaged_quantity"]
+        came[row["receipt_id"]] += sound if row["variant_id"] else 0
     for id_, units in came.items():
         booked = picture.stock_receipts.get(id_)
         if units and (booked is None or booked["state"] != "booked"):

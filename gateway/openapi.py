@@ -24,6 +24,8 @@ _BODIES = {
     ("post", "/admin/orders/{order_id}/shipping-methods"): bodies.ADD_SHIPPING_METHOD,
     ("post", "/admin/payments/{payment_id}/refund"): bodies.REFUND_PAYMENT,
     ("post", "/admin/returns/{return_id}/receive"): bodies.RECEIVE_RETURN,
+    ("post", "/admin/returns/{return_id}/receipts"): bodies.ADD_RECEIPT,
+    ("post", "/admin/returns/{return_id}/settle"): bodies.SETTLE_RETURN,
     ("post", "/store/returns"): bodies.STORE_RETURN,
     ("post", "/admin/customers/{customer_id}"): bodies.UPDATE_CUSTOMER,
     ("post", "/admin/users"): bodies.CREATE_USER,

@@ -142,6 +142,24 @@ _CASES: tuple[tuple[str, str, Proposal], ...] = (
     ),
     (
         "I9",
+        "is still owed says",
+        Proposal(
+            None,
+            "Mend lost messages first (I7). If it stays: look at the order's ledger, which"
+            " decides, and settle the return by hand.",
+        ),
+    ),
+    (
+        "I9",
+        "credit memo",
+        Proposal(
+            None,
+            "Documents and their numbers are not changed: restore the row from a backup, or"
+            " have the gap explained to whoever audits.",
+        ),
+    ),
+    (
+        "I9",
         "",
         Proposal(
             None,

@@ -6,27 +6,44 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from chassis.auth import Principal
+from chassis.errors import Invalid
 from chassis.http import json_response
 from gateway import answers, bodies, compose, wire
 from gateway.clients import segment
-from gateway.gate import Parts, Who
-from gateway.shapes import check
+from gateway.gate import Gate, Parts, Who
+from gateway.shapes import Shape, check
+
+_STATUSES = ("requested", "received", "requires_action", "canceled")
 
 router = APIRouter()
 
 
 @router.get("/admin/returns")
 async def list_returns(request: Request, parts: Parts, who: Who) -> Response:
-    """A page of returns with their orders, newest first: {returns, count, offset, limit}."""
+    """A page of returns with their orders, newest first: {returns, count, offset, limit}. Ours:
+    ``status``, ``order_id`` and ``claim_order_id`` narrow it, each one value or several."""
     query = wire.query(request)
-    wire.reject_unknown(query, {"limit", "offset"})
+    wire.reject_unknown(query, {"limit", "offset", "status", "order_id", "claim_order_id"})
     limit, offset = wire.paging(query, default=50, most=200)
-    page = await parts.returns.get("/returns", who=who, params={"limit": limit, "offset": offset})
+    statuses = wire.texts(query, "status")
+    if statuses and set(statuses) - set(_STATUSES):
+        values = ", ".join(_STATUSES)
+        raise Invalid(
+            "invalid_data", f"each value in status must be one of the following values: {values}"
+        )
+    params = {
+        "status": statuses,
+        "order_id": wire.texts(query, "order_id"),
+        "claim_id": wire.texts(query, "claim_order_id"),
+        "limit": limit,
+        "offset": offset,
+    }
+    page = await parts.returns.get("/returns", who=who, params=params)
     ids = sorted({each["order_id"] for each in page["returns"]})
     orders: dict[str, Any] = {}
     if ids:
-        params = {"id": ids, "limit": len(ids)}
-        found = await parts.orders.get("/orders", who=who, params=params)
+        found = await parts.orders.get("/orders", who=who, params={"id": ids, "limit": len(ids)})
         orders = {order["id"]: order for order in found["orders"]}
     for each in page["returns"]:
         each["order"] = orders.get(each["order_id"])
@@ -62,6 +79,49 @@ async def receive_return(request: Request, return_id: str, parts: Parts, who: Wh
             return json_response(answer, 202, {"Location": f"/admin/returns/{return_id}"})
         answer["return"]["swap"] = None
         return answer
+
+    return await answers.once(parts.database, who=who, tried=tried, work=work)
+
+
+@router.post("/admin/returns/{return_id}/receipts")
+async def add_receipt(request: Request, return_id: str, parts: Parts, who: Who) -> Response:
+    """Ours: book a parcel with what of it is damaged, and a note: {return, receipts, ...}."""
+    return await _act(request, return_id, "receive", bodies.ADD_RECEIPT, parts, who)
+
+
+@router.post("/admin/returns/{return_id}/settle")
+async def settle_return(request: Request, return_id: str, parts: Parts, who: Who) -> Response:
+    """Ours: pay now what a receipt could not, or ``refund`` of it: {return, receipts, ...}."""
+    return await _act(request, return_id, "settle", bodies.SETTLE_RETURN, parts, who)
+
+
+@router.post("/admin/returns/{return_id}/close")
+async def close_return(request: Request, return_id: str, parts: Parts, who: Who) -> Response:
+    """Ours: what is missing will not come, its units are free: {return, receipts, ...}."""
+    return await _act(request, return_id, "close", bodies.EMPTY, parts, who)
+
+
+async def _act(
+    request: Request, return_id: str, act: str, shape: Shape, parts: Gate, who: Principal
+) -> Response:
+    """Something is done to a return; the answer shows it as its own page does."""
+    body = await wire.body(request)
+    tried = answers.attempt(request, body)
+    path = f"/returns/{segment(return_id)}"
+
+    async def work() -> Any:
+        given = check(shape, body)
+        wanted = {name: value for name, value in given.items() if value is not None}
+        answer = await parts.returns.send(
+            "POST",
+            f"{path}/{act}",
+            who=who,
+            body=wanted if shape is not bodies.EMPTY else None,
+            headers=tried.upstream_headers,
+        )
+        if tried.respond_async:
+            return json_response(answer, 202, {"Location": f"/admin/returns/{return_id}"})
+        return await parts.returns.get(path, who=who)
 
     return await answers.once(parts.database, who=who, tried=tried, work=work)
 

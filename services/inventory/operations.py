@@ -220,8 +220,10 @@ async def receive_receipt_stock(tx: Tx, *, command: ReceiveReceiptStock, now: da
         return
     reply: ReceiptStockReceived | ReceiptStockRejected
     try:
-        moves = await _decide_receipt(tx, command)
-        reply = ReceiptStockReceived(receipt_id=command.receipt_id, return_id=command.return_id)
+        moves, unstocked = await _decide_receipt(tx, command)
+        reply = ReceiptStockReceived(
+            receipt_id=command.receipt_id, return_id=command.return_id, unstocked=unstocked
+        )
     except Refusal as refusal:
         moves = []
         reply = ReceiptStockRejected(
@@ -256,7 +258,10 @@ async def receive_receipt_stock(tx: Tx, *, command: ReceiveReceiptStock, now: da
     )
 
 
-async def _decide_receipt(tx: Tx, command: ReceiveReceiptStock) -> list[domain.Movement]:
+async def _decide_receipt(
+    tx: Tx, command: ReceiveReceiptStock
+) -> tuple[list[domain.Movement], list[str]]:
+    """The movements, and the counted variants that no location stocks."""
     arrived = [
         domain.Arrived(line.line_no, line.variant_id, line.quantity) for line in command.lines
     ]
@@ -268,12 +273,14 @@ async def _decide_receipt(tx: Tx, command: ReceiveReceiptStock) -> list[domain.M
         if variant.counted_item is not None
     }
     levels, _ = await store.lock_levels(tx, items.values()) if items else ([], False)
-    return domain.receipt_movements(
+    moves = domain.receipt_movements(
         lines=arrived,
         items=items,
         levels=[(level.item_id, level.location_id) for level in levels],
         location_id=command.location_id,
     )
+    stocked = {level.item_id for level in levels}
+    return moves, sorted(id_ for id_, item_id in items.items() if item_id not in stocked)
 
 
 async def consume_fulfillment_stock(

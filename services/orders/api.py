@@ -35,6 +35,7 @@ _staff = auth.require("admin", "agent", "finance", "ops", "warehouse")
 
 Limit = Annotated[int, Field(ge=0, le=1000)]
 Offset = Annotated[int, Field(ge=0, le=2**31)]
+Ids = Annotated[list[str] | None, Field(max_length=1000)]
 
 
 def _bound_s(request: Request) -> float:
@@ -418,6 +419,39 @@ async def refund_payment(
 
 
 # ---- notes --------------------------------------------------------------------------------------
+
+
+@router.get("/credit-memos")
+async def list_credit_memos(
+    db: Db,
+    who: Who,
+    order_id: Ids = None,
+    refund_id: Ids = None,
+    year: Annotated[int | None, Field(ge=1, le=9999)] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> Response:
+    """The documents of refunds, the newest first: {credit_memos, count, offset, limit}."""
+    _staff(who)
+    async with db.reading() as tx:
+        page = await queries.credit_memos(
+            tx,
+            order_ids=order_id,
+            refund_ids=refund_id,
+            year=year,
+            limit=limit,
+            offset=offset,
+        )
+    return http.json_response(page)
+
+
+@router.get("/credit-memos/{memo_id}")
+async def get_credit_memo(memo_id: str, db: Db, who: Who) -> Response:
+    """One document, by its id or its number: {credit_memo}."""
+    _staff(who)
+    async with db.reading() as tx:
+        found = await queries.credit_memo(tx, memo_id=memo_id)
+    return http.json_response(found)
 
 
 @router.get("/notes")

@@ -24,7 +24,7 @@ from services.orders import (
     store,
 )
 from services.orders.settings import Settings
-from services.orders.worker import CaptureWorker, RefundWorker, measure
+from services.orders.worker import CaptureWorker, MemoClerk, RefundWorker, measure
 
 
 def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifier) -> Service:
@@ -58,7 +58,12 @@ def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifie
         verifier=verifier,
         routers=[api.router],
         subscriptions=consumers.SUBSCRIPTIONS,
-        loops=[refunds, captures, Loop("orders.timers", wake_due, idle_s=1.0)],
+        loops=[
+            refunds,
+            captures,
+            Loop("orders.memos", MemoClerk(database).step, idle_s=1.0),
+            Loop("orders.timers", wake_due, idle_s=1.0),
+        ],
         verify_sender=settings.bus_verify_sender,
         books=invariants,
         release=release,

@@ -13,6 +13,7 @@ from contracts.inventory import (
     OrderReservationReleased,
 )
 from contracts.orders import (
+    CheckReturnReceipt,
     ExecuteClaimRefund,
     PlaceClaimHold,
     PlaceReturnHold,
@@ -57,6 +58,11 @@ async def on_release_return_hold(tx: Tx, message: ReleaseReturnHold) -> None:
     await operations.release_return_hold(tx, command=message, now=clock.now())
 
 
+async def on_check_return_receipt(tx: Tx, message: CheckReturnReceipt) -> None:
+    """Answers checked or rejected."""
+    await operations.check_return_receipt(tx, command=message)
+
+
 async def on_settle_return_receipt(tx: Tx, message: SettleReturnReceipt) -> None:
     """Answers settled, as soon as the money is decided."""
     await operations.settle_return_receipt(tx, command=message, now=clock.now())
@@ -92,6 +98,7 @@ SUBSCRIPTIONS = (
             RetryClaimRefund: on_retry_claim_refund,
             PlaceReturnHold: on_place_return_hold,
             ReleaseReturnHold: on_release_return_hold,
+            CheckReturnReceipt: on_check_return_receipt,
             SettleReturnReceipt: on_settle_return_receipt,
             RecordReplacement: on_record_replacement,
             ShipReplacement: on_ship_replacement,

@@ -237,6 +237,11 @@ def returned_status(*, ordered: int, returned: int, action_required: bool) -> st
     return "returned" if returned >= ordered else "partially_returned"
 
 
+def memo_unknown(*, memo_id: str) -> NotFound:
+    """There is no such credit memo."""
+    return NotFound("credit_memo_unknown", f"Credit memo with id {memo_id} was not found")
+
+
 def note_unknown(*, note_id: str) -> NotFound:
     """No such note, in Medusa's words."""
     return NotFound("note_unknown", f"Note with id: {note_id} was not found.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -208,8 +208,8 @@ def explained(parts: Sequence[Part]) -> list[RefundLine]:
     return [RefundLine(**asdict(part)) for part in parts]
 
 
-def snapshots(lines: Mapping[str, Line], hold: Hold) -> list[LineSnapshot]:
-    """The held lines as they were when the hold was placed."""
+def snapshots(lines: Mapping[str, Line], line_ids: Iterable[str]) -> list[LineSnapshot]:
+    """These lines as they are now."""
     return [
         LineSnapshot(
             line_id=line.line_id,
@@ -222,7 +222,7 @@ def snapshots(lines: Mapping[str, Line], hold: Hold) -> list[LineSnapshot]:
             returned_quantity=line.returned_quantity,
             delivered_at=line.delivered_at,
         )
-        for line in (lines[line_id] for line_id in hold.shares)
+        for line in (lines[line_id] for line_id in line_ids)
     ]
 
 

@@ -22,6 +22,7 @@ async def findings(tx: Tx) -> list[Row]:
         *await _packed(tx),
         *await _replacements(tx),
         *await _captures(tx),
+        *await _memos(tx),
         *await _versions(tx),
     ]
 
@@ -222,6 +223,34 @@ async def _captures(tx: Tx) -> list[Row]:
     return found + [_finding("I9", row, "captured and canceled at once") for row in rows]
 
 
+async def _memos(tx: Tx) -> list[Row]:
+    """I9: a credit memo says what its refund paid, line by line, and numbers have no gap."""
+    found = []
+    memos = await tx.fetch(
+        "SELECT m.id, m.number, m.amount, m.lines, m.payments, r.state,"
+        " COALESCE(r.amount, 0) AS refunded, r.memo_id FROM credit_memos m"
+        " LEFT JOIN refunds r ON r.id = m.refund_id"
+    )
+    for row in memos:
+        lines = sum(line["amount"] for line in row["lines"] or ())
+        paid = sum(share["amount"] for share in row["payments"] or ())
+        if row["state"] != "posted" or row["memo_id"] != row["id"]:
+            found.append(_finding("I9", row, "credit memo {number} is of no posted refund"))
+        elif not row["amount"] == row["refunded"] == lines == paid:
+            text = "credit memo {number} says {amount}, its lines {lines}, its refund {refunded}"
+            found.append(_finding("I9", {**row, "lines": lines}, text))
+    years = await tx.fetch(
+        "SELECT CAST(y.year AS TEXT) AS id, y.last_sequence AS last, COUNT(m.id) AS memos,"
+        " COALESCE(MIN(m.sequence), 1) AS first, COALESCE(MAX(m.sequence), 0) AS highest"
+        " FROM credit_memo_years y LEFT JOIN credit_memos m ON m.year = y.year"
+        " GROUP BY y.year, y.last_sequence"
+        " HAVING COUNT(m.id) <> y.last_sequence OR COALESCE(MAX(m.sequence), 0) <> y.last_sequence"
+        " OR COALESCE(MIN(m.sequence), 1) <> 1"
+    )
+    text = "{memos} credit memos from {first} to {highest}, the last number given is {last}"
+    return found + [_finding("I9", row, text) for row in years]
+
+
 async def _versions(tx: Tx) -> list[Row]:
     """I10: an order's events have the versions 1 to n without a gap."""
     rows = await tx.fetch(
@@ -350,9 +379,9 @@ _CAUSED_BY = " WHERE cause_kind IN ('claim', 'receipt') AND cause_id IN :ids"
 
 
 async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:
-    """Every settled receipt: id, order_id, return_id, remedy_id, state."""
+    """Every settled receipt: id, order_id, return_id, remedy_id, state, owed_amount."""
     return await tx.fetch(
-        "SELECT id, order_id, return_id, remedy_id, state FROM receipts"
+        "SELECT id, order_id, return_id, remedy_id, state, owed_amount FROM receipts"
         f"{' WHERE id IN :ids' if ids is not None else ''} ORDER BY id",
         ids=ids,
     )

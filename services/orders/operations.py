@@ -25,6 +25,7 @@ from chassis.values import new_id
 from contracts.base import ShippingQuote
 from contracts.orders import (
     BookedRefund,
+    CheckReturnReceipt,
     ClaimHoldPlaced,
     ClaimHoldRejected,
     ClaimHoldReleased,
@@ -60,6 +61,7 @@ from services.orders import (
     fulfillments,
     holding,
     importing,
+    issuing,
     paying,
     receiving,
     remedies,
@@ -166,7 +168,7 @@ def _claim_placed(
         currency_code=order.row["currency_code"],
         amount=hold.amount,
         explanation=holding.explained(hold.explanation),
-        lines=holding.snapshots(lines, hold),
+        lines=holding.snapshots(lines, hold.shares),
         tax=holding.replacement_tax(order),
         return_shipping=quote,
         no_notification=order.no_notification,
@@ -422,7 +424,7 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
         currency_code=order.row["currency_code"],
         amount=hold.amount,
         explanation=holding.explained(hold.explanation),
-        lines=holding.snapshots(lines, hold),
+        lines=holding.snapshots(lines, hold.shares),
         return_shipping=quote,
         no_notification=order.no_notification,
     )
@@ -498,6 +500,12 @@ async def release_return_hold(tx: Tx, *, command: ReleaseReturnHold, now: dateti
 # ---------------------------------------------------------------------------------- receipts
 
 
+async def check_return_receipt(tx: Tx, *, command: CheckReturnReceipt) -> None:
+    """Say whether units that nobody announced can be of the order. Nothing is held: what follows is
+    their booking, which never refuses. Answers ReturnReceiptChecked or ReturnReceiptRejected."""
+    await put(tx, await receiving.check(tx, command), about=f"return/{command.return_id}")
+
+
 async def settle_return_receipt(tx: Tx, *, command: SettleReturnReceipt, now: datetime) -> None:
     """Book goods that arrived, and refund them. Never refuses: goods are a fact.
 
@@ -520,6 +528,11 @@ async def settle_return_receipt(tx: Tx, *, command: SettleReturnReceipt, now: da
 
 
 # ---------------------------------------------------------------------------------- refunds
+
+
+async def issue_memos(tx: Tx, *, now: datetime) -> int:
+    """Give refunds that went out their credit memos, some at once; how many there were."""
+    return await issuing.issue(tx, now)
 
 
 async def refund_order(

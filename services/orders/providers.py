@@ -87,29 +87,34 @@ class ManualProvider:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How often the fake provider misbehaves, from 0 to 1, decided by ``seed`` and the key."""
+    """How often the fake provider misbehaves, from 0 to 1, decided by ``seed`` and the key.
+
+    ``lost_call``: the first call never arrives; ``lost_answer``: it does, its answer does not;
+    ``doubled``: every call arrives twice at once; ``slow``: the answer takes its time.
+    """
 
     declined: float = 0.0
     lost_answer: float = 0.0
     slow: float = 0.0
     seed: int = 0
+    lost_call: float = 0.0
+    doubled: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Faults:
         """Read ``declined:0.1,lost_answer:0.1,slow:0.05,seed=1``; raises ValueError."""
         values: dict[str, float] = {}
+        seed = 0
         for part in filter(None, (piece.strip() for piece in text.split(","))):
             name, _, number = part.replace("=", ":").partition(":")
             if name not in cls.__dataclass_fields__:
                 known = ", ".join(cls.__dataclass_fields__)
                 raise ValueError(f"unknown fault {name!r} of the fake provider; there are {known}")
-            values[name] = float(number)
-        return cls(
-            declined=values.get("declined", 0.0),
-            lost_answer=values.get("lost_answer", 0.0),
-            slow=values.get("slow", 0.0),
-            seed=int(values.get("seed", 0)),
-        )
+            if name == "seed":
+                seed = int(float(number))
+            else:
+                values[name] = float(number)
+        return cls(**values, seed=seed)
 
     def strike(self, *, name: str, chance: float, key: str) -> bool:
         """Whether this fault hits this key: always the same answer for the same seed."""
@@ -166,10 +171,18 @@ class FakeProvider:
         faults = self._faults
         if faults.strike(name="slow", chance=faults.slow, key=call.key):
             await asyncio.sleep(_SLOW_S)
-        if call.amount % 100 == 9 and call.key not in self._lost:
+        lost_call = call.amount % 100 == 9 or faults.strike(
+            name="lost_call", chance=faults.lost_call, key=call.key
+        )
+        if lost_call and call.key not in self._lost:
             self._lost.add(call.key)
             raise AnswerLost("the connection was lost before the provider heard of it")
-        answer, first = await asyncio.to_thread(self._book, call)
+        if faults.strike(name="doubled", chance=faults.doubled, key=call.key):
+            booked = (asyncio.to_thread(self._book, call) for _ in range(2))
+            answers = await asyncio.gather(*booked)
+            answer, first = answers[0][0], any(made for _, made in answers)
+        else:
+            answer, first = await asyncio.to_thread(self._book, call)
         lost = call.amount % 100 == 8 or faults.strike(
             name="lost_answer", chance=faults.lost_answer, key=call.key
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from chassis.db import Row, Tx
 from chassis.errors import Invalid, NotFound, Refusal, refusal
-from services.orders import domain, refunds, schemas, store
+from services.orders import domain, refunds, schemas, store, store_memos
 from services.orders.refunds import PricedLine
 
 EXPORT_ROWS_MAX = 1000
@@ -49,6 +49,11 @@ async def is_capture_due(tx: Tx, *, now: datetime) -> bool:
     """Whether a provider is to be asked for money now."""
     found = await tx.fetch_value("SELECT 1 FROM captures WHERE next_at <= :now LIMIT 1", now=now)
     return found is not None
+
+
+async def is_memo_due(tx: Tx) -> bool:
+    """Whether a refund went out that has no credit memo."""
+    return await store_memos.is_due(tx)
 
 
 # ---------------------------------------------------------------------------------- one order
@@ -654,6 +659,47 @@ async def refund_outcome(tx: Tx, *, refund_id: str) -> Row | Refusal | None:
 
 
 # ---------------------------------------------------------------------------------- reference data
+
+
+_MEMO = (
+    "SELECT id, number, order_id, display_id, customer_id, refund_id, cause_kind, cause_id, reason,"
+    " note, amount, currency_code, lines, payments, refunded_at, issued_at FROM credit_memos"
+)
+
+
+async def credit_memo(tx: Tx, *, memo_id: str) -> Row:
+    """One credit memo, by its id or its number: {credit_memo}. Raises NotFound."""
+    row = await tx.fetch_one(f"{_MEMO} WHERE id = :memo_id OR number = :memo_id", memo_id=memo_id)
+    if row is None:
+        raise domain.memo_unknown(memo_id=memo_id)
+    return {"credit_memo": row}
+
+
+async def credit_memos(
+    tx: Tx,
+    *,
+    order_ids: Sequence[str] | None,
+    refund_ids: Sequence[str] | None,
+    year: int | None,
+    limit: int,
+    offset: int,
+) -> Row:
+    """A page of credit memos, the newest number first: {credit_memos, count, offset, limit}."""
+    given = {"order_id": order_ids, "refund_id": refund_ids}
+    params: Row = {name: list(ids) for name, ids in given.items() if ids is not None}
+    parts = [f"{name} IN :{name}" for name in params]
+    if year is not None:
+        parts.append("year = :year")
+        params["year"] = year
+    where = f" WHERE {' AND '.join(parts)}" if parts else ""
+    count = await tx.fetch_value(f"SELECT COUNT(*) FROM credit_memos{where}", **params)
+    rows = await tx.fetch(
+        f"{_MEMO}{where} ORDER BY year DESC, sequence DESC LIMIT :limit OFFSET :offset",
+        limit=limit,
+        offset=offset,
+        **params,
+    )
+    return {"credit_memos": rows, "count": int(count), "offset": offset, "limit": limit}
 
 
 async def customer_by_id(tx: Tx, *, customer_id: str, own_id: str | None) -> Row:

@@ -6,15 +6,23 @@ Nothing here refuses. What cannot be paid or placed is told in the answer, and a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from chassis import audit
 from chassis.db import Row, Tx
+from chassis.errors import Refusal
 from chassis.inbox import Retry
 from chassis.outbox import put, reply_address
-from contracts.orders import OrderItemsReturned, ReturnReceiptSettled, SettleReturnReceipt
-from services.orders import domain, holding, paying, refunds, remedies, store
+from contracts.orders import (
+    CheckReturnReceipt,
+    OrderItemsReturned,
+    ReturnReceiptChecked,
+    ReturnReceiptRejected,
+    ReturnReceiptSettled,
+    SettleReturnReceipt,
+)
+from services.orders import domain, holding, paying, remedies, store
 from services.orders.paying import Cause, OpenOrder
 from services.orders.refunds import Part
 from services.orders.remedies import Arrival, HeldLine, Line
@@ -22,26 +30,58 @@ from services.orders.remedies import Arrival, HeldLine, Line
 
 @dataclass(frozen=True)
 class _Booking:
-    """A receipt as it will be booked. ``why`` is (code, message) where money or goods stay open."""
+    """A receipt as it will be booked. ``beside`` are units that get a remedy of their own, under
+    the receipt's id. ``why`` is (code, message) where money or goods stay open, ``owed`` what is
+    then still to be paid.
+    """
 
     remedy_id: str
     held: dict[str, HeldLine]
     now_held: dict[str, HeldLine]
+    beside: dict[str, HeldLine]
     arrivals: list[Arrival]
     lines: dict[str, Line]
     amount: int
     explanation: list[Part]
     why: tuple[str, str] | None
+    owed: int = 0
+    owed_explanation: tuple[Part, ...] = ()
+
+
+async def check(
+    tx: Tx, command: CheckReturnReceipt
+) -> ReturnReceiptChecked | ReturnReceiptRejected:
+    """What the unannounced units of a parcel are, or why they cannot be of the order."""
+    ids = {"receipt_id": command.receipt_id, "return_id": command.return_id}
+    order = await paying.open_order(tx, command.order_id)
+    try:
+        if order is None:
+            raise domain.order_unknown(order_id=command.order_id)
+        quantities = holding.quantities_of(command.lines)
+        lines = await holding.lines_of(tx, order, quantities)
+        missing = quantities.keys() - lines.keys()
+        foreign = await store.lines_elsewhere(tx, line_ids=missing) if missing else []
+        remedies.check_units(lines=lines, foreign=foreign, quantities=quantities)
+    except Refusal as no:
+        return ReturnReceiptRejected(**ids, code=no.code, kind=no.kind, message=no.message)
+    return ReturnReceiptChecked(**ids, lines=holding.snapshots(lines, quantities))
 
 
 async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: datetime) -> None:
     """Book a receipt that is new here, start its refund, and answer once the money is decided."""
     remedy = await store.remedy(tx, remedy_id=command.claim_id or command.return_id)
-    booking = await _decide_receipt(tx, order, remedy, command)
-    await _book_receipt(tx, order, remedy, booking, now)
+    if command.settle_owed:
+        booking = await _decide_owed(tx, order, command)
+    else:
+        booking = await _decide_receipt(tx, order, remedy, command)
+    await _book_receipt(tx, order, remedy, booking, command.receipt_id, now)
     state = await _refund_receipt(tx, order, command, booking, now)
     answer = answer_of(
-        command, amount=booking.amount, explanation=booking.explanation, why=booking.why
+        command,
+        amount=booking.amount,
+        explanation=booking.explanation,
+        why=booking.why,
+        owed=booking.owed,
     )
     await store.add_receipt(
         tx,
@@ -53,6 +93,8 @@ async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: da
             "state": "refunding" if state == "pending" else "settled",
             "arrivals": [_arrival_row(arrival) for arrival in booking.arrivals],
             "answer": answer.model_dump(mode="json"),
+            "owed_amount": booking.owed,
+            "owed_explanation": [asdict(part) for part in booking.owed_explanation],
             "created_at": now,
         },
     )
@@ -73,10 +115,10 @@ async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: da
             booking.why[1] if booking.why else None,
         )
     )
-    if booking.arrivals:
+    if booking.arrivals or command.settle_owed:
         await _set_returned_status(tx, order, action_required=booking.why is not None)
     if state != "pending":
-        if booking.arrivals or booking.amount:
+        if booking.arrivals or command.settle_owed:
             _say_returned(order, answer)
         await put(tx, answer, about=f"return/{command.return_id}")
 
@@ -93,7 +135,13 @@ async def _decide_receipt(
     )
     lines = await holding.lines_of(tx, order, {**quantities, **dict.fromkeys(held, 0)})
     arrivals = remedies.arrive(quantities=quantities, held=held, lines=lines)
-    now_held = remedies.after(held=held, arrivals=arrivals)
+    # What a claim did not claim is no unit of the claim, though it came in its parcel.
+    strangers = arrivals if remedy is not None and remedy["kind"] == "claim" and live else []
+    beside = remedies.after(held={}, arrivals=[replace(each, announced=0) for each in strangers])
+    now_held = remedies.after(
+        held=held,
+        arrivals=[replace(each, unannounced=0, extra=None) for each in strangers] or arrivals,
+    )
     why = None
     if not live:
         why = ("hold_released", f"Return {command.return_id} holds nothing: nothing is refunded")
@@ -104,27 +152,69 @@ async def _decide_receipt(
         parts = remedies.explain_receipt(before=held, now=now_held, lines=lines, **terms)
     else:
         amount, parts = _given_at_receipt(order, command)
-    if amount and order.row["status"] == "canceled":
-        why = ("order_canceled", "A canceled order cannot be registered as received")
-    elif amount > order.money.refundable:
-        why = (
-            "amount_exceeds_refundable",
-            "Refund amount is greater that the refundable amount",
-        )
+    why = why or _blocked(order, amount)
+    owed, owed_parts = 0, []
     if why is not None:
-        amount, parts = 0, []
+        owed, owed_parts, amount, parts = amount, parts, 0, []
     else:
         why = _unbooked(arrivals)
     return _Booking(
         remedy_id=remedy["id"] if remedy is not None and live else command.receipt_id,
         held=held,
         now_held=now_held,
+        beside=beside,
         arrivals=arrivals,
         lines=lines,
         amount=amount,
         explanation=parts,
         why=why,
+        owed=owed,
+        owed_explanation=tuple(owed_parts),
     )
+
+
+async def _decide_owed(tx: Tx, order: OpenOrder, command: SettleReturnReceipt) -> _Booking:
+    """Pay what receipts of the return left owed, or less where somebody decided so."""
+    rows = await store.take_owed(tx, return_id=command.return_id)
+    parts = [Part(**part) for row in rows for part in row["explanation"] or ()]
+    amount = sum(row["amount"] for row in rows)
+    if command.refund is not None and command.refund < amount:
+        less = max(0, command.refund) - amount
+        parts.append(Part(None, "waived", None, less, f"{command.refund} paid instead of {amount}"))
+        amount += less
+    why = _blocked(order, amount)
+    if not amount:
+        parts = []
+    booking = _Booking(
+        remedy_id=command.claim_id or command.return_id,
+        held={},
+        now_held={},
+        beside={},
+        arrivals=[],
+        lines={},
+        amount=amount,
+        explanation=parts,
+        why=None,
+    )
+    if why is None:
+        return booking
+    return replace(
+        booking,
+        amount=0,
+        explanation=[],
+        why=why,
+        owed=amount,
+        owed_explanation=tuple(parts),
+    )
+
+
+def _blocked(order: OpenOrder, amount: int) -> tuple[str, str] | None:
+    """Why so much cannot be paid now, if it cannot."""
+    if amount and order.row["status"] == "canceled":
+        return "order_canceled", "A canceled order cannot be registered as received"
+    if amount > order.money.refundable:
+        return "amount_exceeds_refundable", "Refund amount is greater that the refundable amount"
+    return None
 
 
 def _given_at_receipt(order: OpenOrder, command: SettleReturnReceipt) -> tuple[int, list[Part]]:
@@ -149,7 +239,12 @@ def _unbooked(arrivals: Sequence[Arrival]) -> tuple[str, str] | None:
 
 
 async def _book_receipt(
-    tx: Tx, order: OpenOrder, remedy: Row | None, booking: _Booking, now: datetime
+    tx: Tx,
+    order: OpenOrder,
+    remedy: Row | None,
+    booking: _Booking,
+    receipt_id: str,
+    now: datetime,
 ) -> None:
     """Move the units, and write the remedy's lines as they are now."""
     booked = [arrival for arrival in booking.arrivals if arrival.announced or arrival.unannounced]
@@ -166,18 +261,9 @@ async def _book_receipt(
     ]
     if not await store.book_arrivals(tx, rows=rows):
         raise Retry(f"the units of order {order.id} changed meanwhile")
+    await _add_beside(tx, order, booking, receipt_id, now)
     if remedy is None or booking.remedy_id != remedy["id"]:
-        await store.add_remedy(
-            tx,
-            row={
-                "id": booking.remedy_id,
-                "kind": "return",
-                "order_id": order.id,
-                "state": "settled",
-                "created_at": now,
-                "updated_at": now,
-            },
-        )
+        await _add_settled(tx, order, booking.remedy_id, now)
     elif remedy["kind"] == "return" and not any(line.open for line in booking.now_held.values()):
         await store.set_remedy_state(tx, remedy_id=remedy["id"], state="settled", now=now)
     await store.replace_remedy_lines(
@@ -187,18 +273,43 @@ async def _book_receipt(
         rows=[
             holding.remedy_line(booking.remedy_id, booking.now_held[arrival.line_id])
             for arrival in booked
+            if arrival.line_id in booking.now_held
         ],
     )
 
 
+async def _add_settled(tx: Tx, order: OpenOrder, remedy_id: str, now: datetime) -> None:
+    """A remedy for units that came without having been held."""
+    row = {
+        "id": remedy_id,
+        "kind": "return",
+        "order_id": order.id,
+        "state": "settled",
+        "created_at": now,
+        "updated_at": now,
+    }
+    await store.add_remedy(tx, row=row)
+
+
+async def _add_beside(
+    tx: Tx, order: OpenOrder, booking: _Booking, receipt_id: str, now: datetime
+) -> None:
+    if booking.beside:
+        await _add_settled(tx, order, receipt_id, now)
+        rows = [holding.remedy_line(receipt_id, line) for line in booking.beside.values()]
+        await store.add_remedy_lines(tx, rows=rows)
+
+
 def _worth(booking: _Booking, line_id: str) -> int:
     """What the units of this receipt were worth when they were bought."""
-    before = booking.held.get(line_id)
-    now = booking.now_held[line_id]
-    worth = refunds.first_units(share=now.share, quantity=now.received).amount
-    if before is not None:
-        worth -= refunds.first_units(share=before.share, quantity=before.received).amount
-    return worth
+    before, now = booking.held, booking.now_held
+    worth = remedies.received_worth(held=_only(now, line_id))
+    worth += remedies.received_worth(held=_only(booking.beside, line_id))
+    return worth - remedies.received_worth(held=_only(before, line_id))
+
+
+def _only(held: dict[str, HeldLine], line_id: str) -> dict[str, HeldLine]:
+    return {line_id: held[line_id]} if line_id in held else {}
 
 
 async def _refund_receipt(
@@ -224,6 +335,7 @@ def answer_of(
     amount: int = 0,
     explanation: Sequence[Part] = (),
     why: tuple[str, str] | None = None,
+    owed: int = 0,
 ) -> ReturnReceiptSettled:
     """The answer to a receipt; ``why`` is (code, message) where something stays to be done."""
     return ReturnReceiptSettled(
@@ -233,6 +345,7 @@ def answer_of(
         refund_amount=amount,
         explanation=holding.explained(explanation),
         action_required=why is not None,
+        owed_amount=owed,
         code=why[0] if why else None,
         message=why[1] if why else None,
     )
@@ -270,24 +383,37 @@ async def tell_refund(tx: Tx, order: OpenOrder, refund: Row, amount: int, why: s
     if receipt is None:
         raise LookupError(f"refund {refund['id']} is for an unknown receipt")
     answer = ReturnReceiptSettled(**receipt["answer"])
+    owed = [part.model_dump() for part in answer.explanation] if why is not None else []
     if why is not None:
         blocked = {"action_required": True, "code": "refund_declined", "message": why}
         nothing: Row = {"refund_id": None, "refund_amount": 0, "explanation": []}
-        answer = answer.model_copy(update={**blocked, **nothing})
+        money = {"owed_amount": answer.refund_amount}
+        answer = answer.model_copy(update={**blocked, **nothing, **money})
         await _set_returned_status(tx, order, action_required=True)
     elif amount < answer.refund_amount:
-        message = f"Only {amount} of {answer.refund_amount} could be refunded"
+        rest = answer.refund_amount - amount
+        rule = "declined by a payment provider"
+        owed = [asdict(Part(None, "declined", None, rest, rule))]
+        kept = holding.explained([Part(None, "declined", None, -rest, rule)])
         answer = answer.model_copy(
             update={
                 "refund_amount": amount,
+                "explanation": [*answer.explanation, *kept],
                 "action_required": True,
+                "owed_amount": rest,
                 "code": "refund_partly_declined",
-                "message": message,
+                "message": f"Only {amount} of {answer.refund_amount} could be refunded",
             }
         )
         await _set_returned_status(tx, order, action_required=True)
     _say_returned(order, answer)
-    await store.settle_receipt(tx, receipt_id=receipt["id"], answer=answer.model_dump(mode="json"))
+    await store.settle_receipt(
+        tx,
+        receipt_id=receipt["id"],
+        answer=answer.model_dump(mode="json"),
+        owed_amount=answer.owed_amount,
+        owed_explanation=owed,
+    )
     await put(
         tx, answer, about=f"return/{receipt['return_id']}", reply_to=dict(refund["reply_to"] or {})
     )

@@ -217,6 +217,13 @@ def check_return(
     """Whether these units may be returned; ``foreign`` are asked lines of another order."""
     if order_status == "canceled":
         raise Invalid("order_canceled", "Cannot create a return for a canceled item.")
+    check_units(lines=lines, foreign=foreign, quantities=quantities)
+
+
+def check_units(
+    *, lines: Mapping[str, Line], foreign: Collection[str], quantities: Mapping[str, int]
+) -> None:
+    """Whether the order has so many units that may come back; ``foreign`` as above."""
     for line_id, quantity in quantities.items():
         line = lines.get(line_id)
         if line is None and line_id in foreign:

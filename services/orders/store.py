@@ -329,7 +329,11 @@ receipts = sa.Table(
     # Units under this receipt as they were booked: [{line_id, announced, unannounced, unbooked}].
     sa.Column("arrivals", Json),
     sa.Column("answer", Json),
+    # Money that could not be paid, and what it is made of, until a later receipt settles it.
+    sa.Column("owed_amount", sa.BigInteger, nullable=False, default=0, server_default="0"),
+    sa.Column("owed_explanation", Json),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_receipts_return_id", "return_id"),
     sa.CheckConstraint("state IN ('refunding', 'settled')", name="state"),
 )
 
@@ -353,6 +357,15 @@ refunds = sa.Table(
     sa.Column("reply_to", Json),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("settled_at", Instant),
+    # The credit memo, which is written some time after the money went out.
+    sa.Column("memo_id", _Text),
+    sa.Index(
+        "ix_refunds_memo_due",
+        "settled_at",
+        "id",
+        postgresql_where=sa.text("state = 'posted' AND memo_id IS NULL"),
+        sqlite_where=sa.text("state = 'posted' AND memo_id IS NULL"),
+    ),
     sa.UniqueConstraint("cause_kind", "cause_id"),
     sa.CheckConstraint("amount > 0", name="amount"),
     sa.CheckConstraint(
@@ -412,6 +425,38 @@ transfers = sa.Table(
     sa.CheckConstraint("kind IN ('capture', 'refund', 'refund_before')", name="kind"),
     sa.CheckConstraint("state IN ('pending', 'posted', 'voided')", name="state"),
     sa.CheckConstraint("debit_account <> credit_account", name="accounts"),
+)
+
+# Documents: a row is never changed or removed. Their statements are in store_memos.py.
+credit_memos = sa.Table(
+    "credit_memos",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("number", _Text, nullable=False, unique=True),
+    sa.Column("year", sa.Integer, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    sa.Column("display_id", sa.BigInteger, nullable=False),
+    sa.Column("customer_id", _Text),
+    sa.Column("refund_id", _Text, nullable=False, unique=True),
+    sa.Column("cause_kind", _Text, nullable=False),
+    sa.Column("cause_id", _Text, nullable=False),
+    sa.Column("reason", _Text, nullable=False),
+    sa.Column("note", _Text),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("lines", Json),
+    sa.Column("payments", Json),
+    sa.Column("refunded_at", Instant, nullable=False),
+    sa.Column("issued_at", Instant, nullable=False),
+    sa.UniqueConstraint("year", "sequence"),
+)
+
+credit_memo_years = sa.Table(
+    "credit_memo_years",
+    METADATA,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("last_sequence", sa.Integer, nullable=False),
 )
 
 # What somebody wrote about an order, a claim or anything else: orders keeps it for all.
@@ -1017,13 +1062,38 @@ async def add_receipt(tx: Tx, *, row: Mapping[str, Any]) -> bool:
     return await tx.insert(receipts, [row], ignore_conflicts=True) == 1
 
 
-async def settle_receipt(tx: Tx, *, receipt_id: str, answer: Mapping[str, Any]) -> None:
+async def settle_receipt(
+    tx: Tx,
+    *,
+    receipt_id: str,
+    answer: Mapping[str, Any],
+    owed_amount: int,
+    owed_explanation: Sequence[Mapping[str, Any]],
+) -> None:
     """The money of a receipt is decided."""
     await tx.execute(
-        "UPDATE receipts SET state = 'settled', answer = :answer WHERE id = :id",
+        "UPDATE receipts SET state = 'settled', answer = :answer, owed_amount = :owed_amount,"
+        " owed_explanation = :owed_explanation WHERE id = :id",
         id=receipt_id,
         answer=answer,
+        owed_amount=owed_amount,
+        owed_explanation=list(owed_explanation),
     )
+
+
+async def take_owed(tx: Tx, *, return_id: str) -> list[Row]:
+    """What the receipts of a return left owed: amount, explanation; from now on it is not any more.
+    Lock the order before."""
+    rows = await tx.fetch(
+        "SELECT owed_amount AS amount, owed_explanation AS explanation FROM receipts"
+        " WHERE return_id = :return_id AND owed_amount > 0 ORDER BY created_at, id",
+        return_id=return_id,
+    )
+    await tx.execute(
+        "UPDATE receipts SET owed_amount = 0 WHERE return_id = :return_id AND owed_amount > 0",
+        return_id=return_id,
+    )
+    return rows
 
 
 # ---------------------------------------------------------------------------------- refunds

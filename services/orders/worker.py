@@ -1,5 +1,5 @@
 """The workers that ask payment providers, outside of any transaction, until they have answered:
-for refunds and for captures.
+for refunds and for captures; and who writes the credit memos of what went out.
 
 What a crash leaves behind is found again: before the call (p1) the attempt is due once more, after
 the call and before the record (p2) the same key brings the same answer, after it (p3) the outbox
@@ -124,6 +124,24 @@ class RefundWorker:
         log.warning("refund_unknown", refund_id=attempt["refund_id"], error=error)
         async with self._database.transaction() as tx:
             await operations.record_unknown(tx, attempt=attempt, error=error, now=clock.now())
+
+
+class MemoClerk:
+    """Writes the credit memos of refunds that went out, some seconds behind them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def step(self) -> bool:
+        """One round; True when there may be more."""
+        async with self._database.glance() as tx:
+            if not await queries.is_memo_due(tx):
+                return False
+        async with self._database.transaction() as tx:
+            issued = await operations.issue_memos(tx, now=clock.now())
+            await failpoint("orders.memo.m1")
+        await failpoint("orders.memo.m2")
+        return issued > 0
 
 
 class CaptureWorker:

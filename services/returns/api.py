@@ -17,8 +17,9 @@ from chassis.auth import Principal
 from chassis.door import Given, Router, Who
 from chassis.http import Attempt, Db, Tries
 from services.returns import operations, queries, schemas
+from services.returns.booking import Caller
 from services.returns.domain import Item
-from services.returns.operations import Caller, first_receipt_id
+from services.returns.operations import first_receipt_id
 from services.returns.settings import Settings
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
@@ -28,6 +29,7 @@ router = Router()
 _may_write = auth.require("admin", "agent")
 _may_request = auth.require("admin", "agent", "customer", "guest")
 _may_receive = auth.require("admin", "agent", "warehouse")
+_may_settle = auth.require("admin", "agent", "finance")
 _may_load = auth.require("admin")
 _may_operate = auth.require("admin", "ops")
 
@@ -116,9 +118,13 @@ async def receive_return(
             tx,
             caller=_caller(who, attempt),
             return_id=return_id,
-            items=[Item(item.item_id, item.quantity) for item in body.items],
+            items=[
+                Item(item.item_id, item.quantity, damaged_quantity=item.damaged_quantity)
+                for item in body.items
+            ],
             refund=body.refund,
             location_id=body.location_id,
+            note=body.note,
             now=clock.now(),
         )
     return await http.settled(
@@ -127,6 +133,48 @@ async def receive_return(
         outcome=lambda tx: queries.outcome_of_receipt(
             tx, return_id=return_id, receipt_id=receipt_id
         ),
+        attempt=attempt,
+        bound_s=rules.wait_bound_s,
+        location=f"/returns/{return_id}",
+    )
+
+
+@router.post("/returns/{return_id}/settle")
+async def settle_return(
+    return_id: str, body: schemas.SettleReturn, db: Db, who: Who, attempt: Tries, rules: Rules
+) -> Response:
+    """Pay what receipts left owed: {return}."""
+    _may_settle(who)
+    async with http.accepting(db) as tx:
+        receipt_id = await operations.settle_owed(
+            tx,
+            caller=_caller(who, attempt),
+            return_id=return_id,
+            refund=body.refund,
+            now=clock.now(),
+        )
+    return await http.settled(
+        db,
+        key=receipt_id,
+        outcome=lambda tx: queries.outcome_of_receipt(
+            tx, return_id=return_id, receipt_id=receipt_id
+        ),
+        attempt=attempt,
+        bound_s=rules.wait_bound_s,
+        location=f"/returns/{return_id}",
+    )
+
+
+@router.post("/returns/{return_id}/close")
+async def close_return(return_id: str, db: Db, who: Who, attempt: Tries, rules: Rules) -> Response:
+    """What is missing will not come: {return}. Again is no change."""
+    _may_write(who)
+    async with http.accepting(db) as tx:
+        await operations.close_return(tx, return_id=return_id, now=clock.now())
+    return await http.settled(
+        db,
+        key=return_id,
+        outcome=lambda tx: queries.outcome_of_close(tx, return_id=return_id),
         attempt=attempt,
         bound_s=rules.wait_bound_s,
         location=f"/returns/{return_id}",

@@ -10,6 +10,8 @@ from contracts.orders import (
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
+    ReturnReceiptChecked,
+    ReturnReceiptRejected,
     ReturnReceiptSettled,
 )
 from contracts.returns import CheckClaimReturn, OpenClaimReturn
@@ -41,6 +43,16 @@ async def on_return_hold_released(tx: Tx, message: ReturnHoldReleased) -> None:
     await operations.continue_release(tx, reply=message, now=clock.now())
 
 
+async def on_return_receipt_checked(tx: Tx, message: ReturnReceiptChecked) -> None:
+    """Orders knows what was not announced."""
+    await operations.continue_receipt(tx, reply=message, now=clock.now())
+
+
+async def on_return_receipt_rejected(tx: Tx, message: ReturnReceiptRejected) -> None:
+    """What was not announced cannot be of the order."""
+    await operations.refuse_receipt(tx, reply=message, now=clock.now())
+
+
 async def on_receipt_stock_received(tx: Tx, message: ReceiptStockReceived) -> None:
     """Inventory booked what came."""
     await operations.continue_receipt(tx, reply=message, now=clock.now())
@@ -70,6 +82,8 @@ SUBSCRIPTIONS = (
             ReturnHoldPlaced: on_return_hold_placed,
             ReturnHoldRejected: on_return_hold_rejected,
             ReturnHoldReleased: on_return_hold_released,
+            ReturnReceiptChecked: on_return_receipt_checked,
+            ReturnReceiptRejected: on_return_receipt_rejected,
             ReceiptStockReceived: on_receipt_stock_received,
             ReceiptStockRejected: on_receipt_stock_rejected,
             ReturnReceiptSettled: on_return_receipt_settled,

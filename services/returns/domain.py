@@ -33,6 +33,7 @@ class State(StrEnum):
     CANCELING = "canceling"
     CANCELED = "canceled"
     REFUSED = "refused"
+    CLOSING = "closing"
 
 
 class Action(StrEnum):
@@ -46,6 +47,7 @@ class Action(StrEnum):
     KEEP_OPEN = "keep_open"
     CANCEL = "cancel"
     RELEASE = "release"
+    CLOSE = "close"
 
 
 PUBLIC = (State.REQUESTED, State.REQUIRES_ACTION, State.RECEIVED, State.CANCELED)
@@ -54,15 +56,16 @@ PUBLIC = (State.REQUESTED, State.REQUIRES_ACTION, State.RECEIVED, State.CANCELED
 # A cell is the next state, or:  =  nothing changes   <  back to the public status it had
 #   !code  refused with that fact   -  nobody asks this in that state: a fault of ours
 _TABLE = """
-state           | agree     | refuse  | receive           | put_back | complete | keep_open       | cancel       | release
-opening         | requested | refused | !not_found        | -        | -        | -               | !not_found   | -
-requested       | =         | -       | receiving         | -        | -        | -               | canceling    | -
-receiving       | -         | -       | !busy             | <        | received | requires_action | !busy        | -
-requires_action | -         | -       | receiving         | -        | -        | -               | !received    | -
-received        | -         | -       | !already_received | -        | -        | -               | !received    | -
-canceling       | -         | -       | !busy             | -        | -        | -               | =            | canceled
-canceled        | -         | -       | !canceled         | -        | -        | -               | =            | =
-refused         | -         | =       | !not_found        | -        | -        | -               | !not_found   | -
+state           | agree     | refuse  | receive           | put_back | complete | keep_open       | cancel       | release  | close
+opening         | requested | refused | !not_found        | -        | -        | -               | !not_found   | -        | !not_found
+requested       | =         | -       | receiving         | -        | -        | -               | canceling    | -        | !not_received
+receiving       | -         | -       | !busy             | <        | received | requires_action | !busy        | -        | !busy
+requires_action | -         | -       | receiving         | -        | -        | -               | !received    | -        | closing
+received        | -         | -       | !already_received | -        | -        | -               | !received    | -        | =
+canceling       | -         | -       | !busy             | -        | -        | -               | =            | canceled | !busy
+canceled        | -         | -       | !canceled         | -        | -        | -               | =            | =        | !close_canceled
+refused         | -         | =       | !not_found        | -        | -        | -               | !not_found   | -        | !not_found
+closing         | -         | -       | !busy             | -        | received | -               | !busy        | -        | =
 """  # noqa: E501  the table is read as a table, one row a line
 
 
@@ -90,12 +93,16 @@ def _parsed(table: str) -> dict[tuple[State, Action], str]:
 
 @dataclass(frozen=True)
 class Item:
-    """What somebody asks to send back: units of one order line."""
+    """What somebody asks to send back, or what came: units of one order line.
+
+    ``damaged_quantity`` of what came cannot be sold again.
+    """
 
     line_id: str
     quantity: int
     reason_id: str | None = None
     note: str | None = None
+    damaged_quantity: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a return. ``received_quantity`` counts every parcel that has come so far."""
+    """One line of a return. ``received_quantity`` counts every parcel that has come so far, also
+    units that nobody announced; a line that came unannounced has a ``requested_quantity`` of 0."""
 
     line_id: str
     requested_quantity: int
@@ -126,17 +134,21 @@ class Line:
     @property
     def missing_quantity(self) -> int:
         """Units that are announced and have not come."""
-        return self.requested_quantity - self.received_quantity
+        return max(0, self.requested_quantity - self.received_quantity)
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """Units of one line in one parcel; ``line_no`` counts from 1 within the receipt."""
+    """Units of one line in one parcel; ``line_no`` counts from 1 within the receipt.
+
+    ``damaged_quantity`` of them are received, but do not go into stock.
+    """
 
     line_no: int
     line_id: str
     variant_id: str | None
     quantity: int
+    damaged_quantity: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,8 +156,8 @@ class Return:
     """The agreed sending-back of units.
 
     ``refund_given`` is what the caller fixed, None when it is computed; ``refund_amount`` is what
-    the public sees; ``refunded_amount`` is what receipts have paid. ``receipt_id`` names the
-    receipt in flight. ``version`` counts the events said so far.
+    the public sees; ``refunded_amount`` is what receipts have paid, ``owed_amount`` what they could
+    not. ``receipt_id`` names the receipt in flight. ``version`` counts the events said so far.
     """
 
     id: str
@@ -157,6 +169,7 @@ class Return:
     refund_given: int | None = None
     refund_amount: int | None = None
     refunded_amount: int = 0
+    owed_amount: int = 0
     location_id: str | None = None
     no_notification: bool | None = None
     policy_binds: bool = False
@@ -166,6 +179,7 @@ class Return:
     requested_at: datetime | None = None
     received_at: datetime | None = None
     canceled_at: datetime | None = None
+    closed_at: datetime | None = None
 
     @property
     def anything_received(self) -> bool:
@@ -176,6 +190,11 @@ class Return:
     def everything_received(self) -> bool:
         """Whether every announced unit has come."""
         return all(line.missing_quantity == 0 for line in self.lines)
+
+    @property
+    def came_as_announced(self) -> bool:
+        """Whether every announced unit has come, and nothing else."""
+        return all(line.received_quantity == line.requested_quantity for line in self.lines)
 
 
 # ---- refusals -----------------------------------------------------------------------------------
@@ -218,24 +237,53 @@ class CancelOfReceived(NotAllowed):
         super().__init__("return_received", message)
 
 
-class ForeignLine(Invalid):
-    """A line that is not on this return."""
+class CloseOfUnreceived(NotAllowed):
+    """Where nothing has come there is nothing to close."""
+
+    def __init__(self, return_id: str) -> None:
+        message = f"Return {return_id} has not been received: cancel it instead"
+        super().__init__("return_not_received", message)
+
+
+class CloseOfCanceled(NotAllowed):
+    """A canceled return is over already."""
+
+    def __init__(self, _return_id: str) -> None:
+        super().__init__("return_canceled", "Cannot close a canceled return")
+
+
+class StillOwed(NotAllowed):
+    """Somebody decides first what becomes of money that could not be paid."""
+
+    def __init__(self, return_: Return) -> None:
+        message = (
+            f"Return with id {return_.id} still owes {return_.owed_amount}:"
+            " settle it first, with a refund of 0 if nothing is to be paid"
+        )
+        super().__init__("refund_owed", message, owed_amount=return_.owed_amount)
+
+
+class NothingOwed(NotAllowed):
+    """There is no money left to settle."""
+
+    def __init__(self, return_id: str) -> None:
+        super().__init__("nothing_owed", f"Return with id {return_id} owes nothing")
+
+
+class MoreThanOwed(Invalid):
+    """A settlement pays what is owed, or less."""
+
+    def __init__(self, return_: Return) -> None:
+        message = f"refund must not be greater than {return_.owed_amount}"
+        super().__init__("refund_exceeds_owed", message, owed_amount=return_.owed_amount)
+
+
+class TooManyDamaged(Invalid):
+    """More damaged units than came."""
 
     def __init__(self, line_id: str) -> None:
-        super().__init__("line_unknown", "Return contains invalid line item", line_id=line_id)
-
-
-class TooManyReceived(NotAllowed):
-    """More units in the parcel than are still announced."""
-
-    def __init__(self, line: Line, quantity: int) -> None:
-        super().__init__(
-            "quantity_exceeds_requested",
-            "Cannot receive more items than have been requested",
-            line_id=line.line_id,
-            quantity=quantity,
-            missing_quantity=line.missing_quantity,
-        )
+        message = "damaged_quantity must not be greater than quantity"
+        super().__init__("damaged_exceeds_received", message, line_id=line_id)
 
 
 class QuantityTooSmall(Invalid):
@@ -302,6 +350,8 @@ _REFUSALS: dict[str, Callable[[str], Refusal]] = {
     "already_received": AlreadyReceived,
     "canceled": ReceiptOfCanceled,
     "received": CancelOfReceived,
+    "not_received": CloseOfUnreceived,
+    "close_canceled": CloseOfCanceled,
 }
 TRANSITIONS: Mapping[tuple[State, Action], str] = _parsed(_TABLE)
 
@@ -330,14 +380,17 @@ def move(return_: Return, *, action: Action) -> Return:
     return replace(return_, state=state, status=state if state in PUBLIC else return_.status)
 
 
-def allowed_actions(*, state: State) -> list[str]:
+def allowed_actions(*, state: State, owed_amount: int = 0) -> list[str]:
     """What a clerk may do next: the buttons of a page."""
-    asked = {Action.RECEIVE: "receive", Action.CANCEL: "cancel"}
-    return [
+    asked = {Action.RECEIVE: "receive", Action.CANCEL: "cancel", Action.CLOSE: "close"}
+    allowed = [
         name
         for action, name in asked.items()
         if TRANSITIONS[state, action] not in ("=", "-") and TRANSITIONS[state, action][0] != "!"
     ]
+    if owed_amount and "close" in allowed:
+        allowed[allowed.index("close")] = "settle"
+    return allowed
 
 
 # ---- request ------------------------------------------------------------------------------------
@@ -345,11 +398,13 @@ def allowed_actions(*, state: State) -> list[str]:
 
 def merged(*, items: Iterable[Item]) -> tuple[Item, ...]:
     """One item per line, in the order of first appearance: quantities add up, the first reason and
-    the first note stay. Raises QuantityTooSmall, QuantityTooLarge."""
+    the first note stay. Raises QuantityTooSmall, QuantityTooLarge, TooManyDamaged."""
     by_line: dict[str, Item] = {}
     for item in items:
         if item.quantity < 1:
             raise QuantityTooSmall
+        if not 0 <= item.damaged_quantity <= item.quantity:
+            raise TooManyDamaged(item.line_id)
         before = by_line.get(item.line_id)
         if before is not None:
             item = Item(
@@ -357,6 +412,7 @@ def merged(*, items: Iterable[Item]) -> tuple[Item, ...]:
                 before.quantity + item.quantity,
                 before.reason_id or item.reason_id,
                 before.note or item.note,
+                before.damaged_quantity + item.damaged_quantity,
             )
         if item.quantity > QUANTITY_MAX:
             raise QuantityTooLarge
@@ -499,78 +555,6 @@ def policy_findings(*, facts: Iterable[Facts], now: datetime) -> list[Refusal]:
     to a clerk."""
     found = (policy(fact, now=now) for fact in facts for policy in POLICIES)
     return [refusal for refusal in found if refusal is not None]
-
-
-# ---- receipt ------------------------------------------------------------------------------------
-
-
-def arrivals(return_: Return, *, items: Iterable[Item]) -> tuple[Arrival, ...]:
-    """The lines of a receipt. Raises QuantityTooSmall, ForeignLine, TooManyReceived."""
-    lines = {line.line_id: line for line in return_.lines}
-    counted = []
-    for number, item in enumerate(merged(items=items), start=1):
-        line = lines.get(item.line_id)
-        if line is None:
-            raise ForeignLine(item.line_id)
-        if item.quantity > line.missing_quantity:
-            raise TooManyReceived(line, item.quantity)
-        counted.append(Arrival(number, line.line_id, line.variant_id, item.quantity))
-    return tuple(counted)
-
-
-def all_missing(return_: Return) -> tuple[Item, ...]:
-    """What is still announced, as the items of a receipt."""
-    return tuple(
-        Item(line.line_id, line.missing_quantity) for line in return_.lines if line.missing_quantity
-    )
-
-
-def start_receipt(
-    return_: Return, *, receipt_id: str, items: Iterable[Item]
-) -> tuple[Return, tuple[Arrival, ...]]:
-    """Goods are at the door. Without any units nothing changes and the receipt has no lines.
-
-    The state is asked before the lines are looked at, as Medusa does.
-    """
-    receiving = move(return_, action=Action.RECEIVE)
-    counted = arrivals(return_, items=items)
-    if not counted:
-        return return_, ()
-    return replace(receiving, receipt_id=receipt_id), counted
-
-
-def put_back(return_: Return) -> Return:
-    """The receipt in flight was refused: the return is as it was before."""
-    return replace(move(return_, action=Action.PUT_BACK), receipt_id=None)
-
-
-def settle(
-    return_: Return,
-    *,
-    lines: Iterable[Arrival],
-    refund_amount: int,
-    action_required: bool,
-    now: datetime,
-) -> Return:
-    """The receipt in flight is booked. Short goods or blocked money keep the return open."""
-    came = {line.line_id: line.quantity for line in lines}
-    counted = tuple(
-        replace(line, received_quantity=line.received_quantity + came.get(line.line_id, 0))
-        for line in return_.lines
-    )
-    booked = replace(
-        return_,
-        lines=counted,
-        refunded_amount=return_.refunded_amount + refund_amount,
-        receipt_id=None,
-        received_at=now,
-    )
-    if action_required or not booked.everything_received:
-        return move(booked, action=Action.KEEP_OPEN)
-    # The return of a claim mirrors the claim's amount unless money of its own went out.
-    mirrored = booked.claim_id is not None and booked.refunded_amount == 0
-    shown = booked.refund_amount if mirrored else booked.refunded_amount
-    return replace(move(booked, action=Action.COMPLETE), refund_amount=shown)
 
 
 # ---- cancel -------------------------------------------------------------------------------------

@@ -17,13 +17,12 @@ LEFT JOIN (
     GROUP BY receipts.return_id, receipt_lines.line_id
 ) AS came ON came.return_id = return_items.return_id AND came.line_id = return_items.line_id
 WHERE return_items.received_quantity <> COALESCE(came.quantity, 0)
-   OR return_items.received_quantity > return_items.requested_quantity
 """
 _RECEIVED_MEANS_ALL = """
 SELECT returns.id AS id FROM returns
-WHERE returns.state = 'received' AND EXISTS (
+WHERE returns.state = 'received' AND returns.closed_at IS NULL AND EXISTS (
     SELECT 1 FROM return_items WHERE return_items.return_id = returns.id
-    AND return_items.received_quantity < return_items.requested_quantity)
+    AND return_items.received_quantity <> return_items.requested_quantity)
 """
 _CANCELED_MEANS_NONE = """
 SELECT returns.id AS id FROM returns
@@ -33,7 +32,7 @@ WHERE returns.state IN ('canceled', 'refused') AND EXISTS (
 """
 _LOCK_WITHOUT_SAGA = """
 SELECT returns.id AS id, returns.state AS state FROM returns
-WHERE returns.state IN ('opening', 'receiving', 'canceling') AND NOT EXISTS (
+WHERE returns.state IN ('opening', 'receiving', 'canceling', 'closing') AND NOT EXISTS (
     SELECT 1 FROM sagas WHERE sagas.subject_id = returns.id
     AND sagas.direction IN ('forward', 'back'))
 """
@@ -50,6 +49,12 @@ FROM returns JOIN receipts ON receipts.return_id = returns.id
 GROUP BY returns.id, returns.refunded_amount
 HAVING SUM(receipts.refund_amount) <> returns.refunded_amount
 """
+_OWES_WHEN_DONE = """
+SELECT returns.id AS id, SUM(receipts.owed_amount) AS owed
+FROM returns JOIN receipts ON receipts.return_id = returns.id
+WHERE returns.state IN ('received', 'closing') GROUP BY returns.id
+HAVING SUM(receipts.owed_amount) <> 0
+"""
 _VERSION_GAPS = """
 SELECT returns.id AS id, returns.version AS version, COUNT(outbox.id) AS said,
        MAX(outbox.aggregateversion) AS last
@@ -62,11 +67,12 @@ HAVING COUNT(outbox.id) <> returns.version OR COALESCE(MAX(outbox.aggregateversi
 
 _CHECKS = (
     ("I5", _RECEIVED_IS_WHAT_RECEIPTS_SAY, "line {line_id} shows {received_quantity}, came {came}"),
-    ("I5", _RECEIVED_MEANS_ALL, "received, but units are missing"),
+    ("I5", _RECEIVED_MEANS_ALL, "received, but not what was announced"),
     ("I5", _CANCELED_MEANS_NONE, "canceled or refused, but units came"),
     ("I6", _LOCK_WITHOUT_SAGA, "in state {state}, but no saga is under way"),
     ("I6", _RECEIPT_IN_FLIGHT, "the receipt in flight is not the one the return names"),
     ("I9", _MONEY, "shows {refunded_amount} as refunded, its receipts paid {paid}"),
+    ("I9", _OWES_WHEN_DONE, "received, but still owes {owed}"),
     ("I10", _VERSION_GAPS, "version {version}, but {said} events were said, the last is {last}"),
 )
 
@@ -126,14 +132,16 @@ _OF_THESE = " AND (receipts.id IN :ids OR receipts.return_id IN :ids)"
 
 
 async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:
-    """Lines of settled receipts: receipt_id, return_id, line_no, line_id, variant_id, quantity.
+    """Lines of settled receipts: receipt_id, return_id, line_no, line_id, variant_id, quantity,
+    damaged_quantity.
 
-    Inventory has one movement for each that has a managed variant.
+    Inventory has one movement for each that has a managed variant and is not all damaged.
     """
     return await tx.fetch(
         "SELECT receipt_lines.receipt_id AS receipt_id, receipts.return_id AS return_id,"
         " receipt_lines.line_no AS line_no, receipt_lines.line_id AS line_id,"
-        " receipt_lines.variant_id AS variant_id, receipt_lines.quantity AS quantity"
+        " receipt_lines.variant_id AS variant_id, receipt_lines.quantity AS quantity,"
+        " receipt_lines.damaged_quantity AS damaged_quantity"
         " FROM receipt_lines JOIN receipts ON receipts.id = receipt_lines.receipt_id"
         f" WHERE receipts.state = 'settled'{_OF_THESE if ids is not None else ''}"
         " ORDER BY receipt_lines.receipt_id, receipt_lines.line_no",
@@ -143,9 +151,9 @@ async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:
 
 async def refunds(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Settled receipts and the money they say went out: receipt_id, return_id, refund_id,
-    refund_amount."""
+    refund_amount, and what is still to go: owed_amount."""
     return await tx.fetch(
-        "SELECT id AS receipt_id, return_id, refund_id, refund_amount FROM receipts"
+        "SELECT id AS receipt_id, return_id, refund_id, refund_amount, owed_amount FROM receipts"
         f" WHERE state = 'settled'{_OF_THESE if ids is not None else ''} ORDER BY id",
         ids=ids,
     )

@@ -7,11 +7,11 @@ the receipt's for receipts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from chassis import audit, idempotency, outbox, saga_log
+from chassis import audit, outbox, saga_log
 from chassis.db import Tx
 from chassis.errors import Forbidden, Invalid, Refusal
 from chassis.sagas import Saga
@@ -23,6 +23,8 @@ from contracts.orders import (
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
+    ReturnReceiptChecked,
+    ReturnReceiptRejected,
     ReturnReceiptSettled,
 )
 from contracts.returns import (
@@ -34,72 +36,10 @@ from contracts.returns import (
     ReturnReceived,
     ReturnRequested,
 )
-from services.returns import domain, store
+from services.returns import arriving, domain, receipts, store
+from services.returns.booking import Caller, joined, known, note_down, say
 from services.returns.domain import Facts, Item, Reason, Return, State
-from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, SAGAS
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, under which idempotency key (None: not asked to remember) and for which request."""
-
-    id: str
-    customer_id: str | None = None
-    is_customer: bool = False
-    key: str | None = None
-    fingerprint: str = ""
-
-
-async def _joined(tx: Tx, caller: Caller, subject_id: str) -> str | None:
-    """What the caller's key already stands for; None when the work is ours to do."""
-    if caller.key is None:
-        return None
-    return await idempotency.claim_key(
-        tx,
-        principal=caller.id,
-        key=caller.key,
-        fingerprint=caller.fingerprint,
-        subject_id=subject_id,
-    )
-
-
-async def _known(tx: Tx, return_id: str) -> Return:
-    return_ = await store.return_for_update(tx, return_id)
-    if return_ is None:
-        raise domain.ReturnNotFound(return_id)
-    return return_
-
-
-async def _say(
-    tx: Tx, return_: Return, event: type[ReturnRequested | ReturnReceived | ReturnCanceled]
-) -> Return:
-    """Tell the outside what became of the return; the return with its next version."""
-    told = replace(return_, version=return_.version + 1)
-    message = event(
-        id=told.order_id,
-        return_id=told.id,
-        claim_id=told.claim_id,
-        status=str(told.status),
-        refund_amount=told.refund_amount,
-        no_notification=bool(told.no_notification),
-    )
-    await outbox.put(tx, message, about=f"return/{told.id}", version=told.version)
-    return told
-
-
-async def _note(
-    tx: Tx,
-    action: str,
-    return_id: str,
-    *,
-    before: State | None = None,
-    after: Mapping[str, Any] | None = None,
-    note: str | None = None,
-) -> None:
-    was = None if before is None else {"state": str(before)}
-    about = f"return/{return_id}"
-    await audit.record(tx, action=action, about=about, before=was, after=after, note=note)
-
+from services.returns.saga import RETURN_CANCEL, RETURN_CLOSE, RETURN_REQUEST, SAGAS
 
 # ---- request ------------------------------------------------------------------------------------
 
@@ -131,7 +71,7 @@ async def request_return(
     if caller.is_customer and (refund is not None or receive_now or location_id is not None):
         raise Forbidden("forbidden", "A customer cannot fix a refund or receive goods.")
     return_id = new_id("ret")
-    first = await _joined(tx, caller, return_id)
+    first = await joined(tx, caller, return_id)
     if first is not None:
         return first
     return_ = domain.request(
@@ -174,7 +114,7 @@ async def request_return(
     )
     units = {line.line_id: line.requested_quantity for line in return_.lines}
     after = {"order_id": order_id, "units": units, "refund": return_.refund_given}
-    await _note(tx, "return.requested", return_id, after=after)
+    await note_down(tx, "return.requested", return_id, after=after)
     return return_id
 
 
@@ -196,7 +136,7 @@ async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) ->
     saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is None:
         return
-    return_ = await _known(tx, reply.return_id)
+    return_ = await known(tx, reply.return_id)
     facts = _facts(reply.lines)
     asked = {line.line_id for line in return_.lines}
     found = domain.policy_findings(facts=[fact for fact in facts if fact.line_id in asked], now=now)
@@ -221,21 +161,19 @@ async def continue_request(tx: Tx, *, reply: ReturnHoldPlaced, now: datetime) ->
         no_notification=reply.no_notification,
         now=now,
     )
-    agreed = await _say(tx, agreed, ReturnRequested)
+    agreed = await say(tx, agreed, ReturnRequested)
     if agreed.receive_now:
-        agreed = await _start_receipt(
+        agreed = await receipts.start(
             tx,
             agreed,
-            receipt_id=first_receipt_id(return_id=agreed.id),
-            items=domain.all_missing(agreed),
-            location_id=agreed.location_id,
-            refund=None,
+            first_receipt_id(return_id=agreed.id),
+            receipts.Parcel(arriving.all_missing(agreed), location_id=agreed.location_id),
             received_by=None,
             now=now,
         )
     await store.save_return(tx, agreed, now=now)
     after = {"state": str(agreed.state), "refund_amount": agreed.refund_amount}
-    await _note(tx, "return.agreed", agreed.id, before=return_.state, after=after)
+    await note_down(tx, "return.agreed", agreed.id, before=return_.state, after=after)
     tx.wake(agreed.id)
 
 
@@ -244,7 +182,7 @@ async def refuse_request(tx: Tx, *, reply: ReturnHoldRejected, now: datetime) ->
     saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is not None:
         refusal = {"code": reply.code, "kind": reply.kind, "message": reply.message}
-        await _refuse_request(tx, await _known(tx, reply.return_id), refusal, now)
+        await _refuse_request(tx, await known(tx, reply.return_id), refusal, now)
 
 
 async def _refuse_request(
@@ -253,7 +191,7 @@ async def _refuse_request(
     await store.save_return(tx, domain.move(return_, action=domain.Action.REFUSE), now=now)
     await store.save_refusal(tx, return_id=return_.id, refusal=refusal)
     after = {"state": str(State.REFUSED), "code": refusal["code"]}
-    await _note(
+    await note_down(
         tx,
         "return.refused",
         return_.id,
@@ -317,7 +255,7 @@ async def _insert_claim_return(tx: Tx, command: OpenClaimReturn, now: datetime) 
         no_notification=command.no_notification,
         now=now,
     )
-    return_ = await _say(tx, return_, ReturnRequested)
+    return_ = await say(tx, return_, ReturnRequested)
     await store.insert_return(
         tx,
         return_,
@@ -343,7 +281,7 @@ async def _insert_claim_return(tx: Tx, command: OpenClaimReturn, now: datetime) 
         "claim_id": command.claim_id,
         "units": {line.line_id: line.requested_quantity for line in return_.lines},
     }
-    await _note(tx, "return.opened", return_.id, after=after)
+    await note_down(tx, "return.opened", return_.id, after=after)
 
 
 async def check_claim_return(tx: Tx, *, command: CheckClaimReturn) -> None:
@@ -366,160 +304,81 @@ async def receive_return(
     items: Sequence[Item],
     refund: int | None = None,
     location_id: str | None = None,
+    note: str | None = None,
     now: datetime,
 ) -> str:
     """Goods of a return arrived: book stock, then units and money; the id of the receipt.
 
     Without any units nothing is booked. Raises ReturnNotFound, ReturnBusy (another receipt is
-    under way), AlreadyReceived, ReceiptOfCanceled, ForeignLine, TooManyReceived, KeyReused.
+    under way), AlreadyReceived, ReceiptOfCanceled, TooManyDamaged, KeyReused.
     """
-    receipt_id = new_id("rcpt")
-    first = await _joined(tx, caller, receipt_id)
-    if first is not None:
-        return first
-    return_ = await _known(tx, return_id)
-    after = await _start_receipt(
-        tx,
-        return_,
-        receipt_id=receipt_id,
-        items=items,
-        location_id=location_id or return_.location_id,
-        refund=refund,
-        received_by=caller.id,
-        now=now,
-    )
-    if after != return_:
-        await store.save_return(tx, after, now=now)
-        told = {"receipt_id": receipt_id, "state": str(after.state), "location_id": location_id}
-        await _note(tx, "return.arrived", return_id, before=return_.state, after=told)
-    return receipt_id
+    parcel = receipts.Parcel(items, location_id=location_id, refund=refund, note=note)
+    return await receipts.receive(tx, caller, return_id, parcel, now)
 
 
-async def _start_receipt(
-    tx: Tx,
-    return_: Return,
-    *,
-    receipt_id: str,
-    items: Sequence[Item],
-    location_id: str | None,
-    refund: int | None,
-    received_by: str | None,
-    now: datetime,
-) -> Return:
-    """The return with a receipt in flight; the caller saves it."""
-    receiving, lines = domain.start_receipt(return_, receipt_id=receipt_id, items=items)
-    if not lines:
-        return return_
-    asked = domain.received_refund(refund=refund)
-    await store.insert_receipt(
-        tx,
-        receipt_id=receipt_id,
-        return_id=return_.id,
-        lines=lines,
-        location_id=location_id,
-        refund_given=asked,
-        received_by=received_by,
-        now=now,
-    )
-    await saga_log.begin(
-        tx,
-        RETURN_RECEIPT,
-        saga_id=receipt_id,
-        subject_id=return_.id,
-        facts={
-            "receipt_id": receipt_id,
-            "return_id": return_.id,
-            "claim_id": return_.claim_id,
-            "order_id": return_.order_id,
-            "location_id": location_id,
-            "refund": asked,
-            "lines": [asdict(line) for line in lines],
-        },
-        now=now,
-    )
-    return receiving
+async def settle_owed(
+    tx: Tx, *, caller: Caller, return_id: str, refund: int | None, now: datetime
+) -> str:
+    """Pay what receipts could not, or ``refund`` instead of it (0: nothing); the id of the receipt
+    that does. Raises as ``receive_return``, NothingOwed, MoreThanOwed."""
+    return await receipts.settle_owed(tx, caller, return_id, refund, now)
 
 
-async def continue_receipt(tx: Tx, *, reply: ReceiptStockReceived, now: datetime) -> None:
-    """The stock of a receipt is booked: its units and its money come next."""
-    await saga_log.advance(tx, SAGAS, reply, now=now)
+async def continue_receipt(
+    tx: Tx, *, reply: ReturnReceiptChecked | ReceiptStockReceived, now: datetime
+) -> None:
+    """What was not announced is of the order, or the stock is booked: the next step follows."""
+    await receipts.go_on(tx, reply, now)
 
 
-async def refuse_receipt(tx: Tx, *, reply: ReceiptStockRejected, now: datetime) -> None:
-    """The stock cannot be booked there: the return is as it was, and can be received elsewhere."""
-    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
-    if saga is None:
-        return
-    busy = await _known(tx, reply.return_id)
-    return_ = domain.put_back(busy)
-    await store.refuse_receipt(
-        tx,
-        receipt_id=reply.receipt_id,
-        refusal={"code": reply.code, "kind": reply.kind, "message": reply.message},
-        now=now,
-    )
-    await store.save_return(tx, return_, now=now)
-    after = {"state": str(return_.state), "receipt_id": reply.receipt_id, "code": reply.code}
-    await _note(
-        tx,
-        "return.receipt_refused",
-        return_.id,
-        before=busy.state,
-        after=after,
-        note=reply.message,
-    )
-    _wake_receipt(tx, return_id=return_.id, receipt_id=reply.receipt_id)
+async def refuse_receipt(
+    tx: Tx, *, reply: ReturnReceiptRejected | ReceiptStockRejected, now: datetime
+) -> None:
+    """The parcel cannot be booked: the return is as it was, and can be received otherwise."""
+    await receipts.refuse(tx, reply, now)
 
 
 async def settle_receipt(tx: Tx, *, reply: ReturnReceiptSettled, now: datetime) -> None:
     """Units and money of a receipt are booked: the return is received, or needs somebody's eye."""
-    saga = await saga_log.advance(tx, SAGAS, reply, now=now)
-    if saga is None:
+    await receipts.settle(tx, reply, now)
+
+
+# ---- close --------------------------------------------------------------------------------------
+
+
+async def close_return(tx: Tx, *, return_id: str, now: datetime) -> None:
+    """What is missing will not come, what was not announced is accepted: the return is received.
+    Again is no change. Raises ReturnNotFound, ReturnBusy, CloseOfUnreceived, StillOwed."""
+    return_ = await known(tx, return_id)
+    after = arriving.start_close(return_)
+    if after.state is return_.state:
         return
-    return_ = await _known(tx, reply.return_id)
-    lines = await store.receipt_arrivals(tx, reply.receipt_id)
-    counted = await store.count_arrivals(tx, return_id=return_.id, receipt_id=reply.receipt_id)
-    if counted != len(lines):
-        raise domain.Impossible(f"receipt {reply.receipt_id} does not fit its return")
-    blocked = {"code": reply.code, "kind": "not_allowed", "message": reply.message}
-    await store.settle_receipt(
+    await store.save_return(tx, after, now=now)
+    told = {"state": str(after.state)}
+    await note_down(tx, "return.close_asked", return_id, before=return_.state, after=told)
+    if after.claim_id is not None or after.everything_received:
+        await _finish_close(tx, after, now)
+        return
+    await saga_log.begin(
         tx,
-        receipt_id=reply.receipt_id,
-        refund_id=reply.refund_id,
-        refund_amount=reply.refund_amount,
-        explanation=[part.model_dump(mode="json") for part in reply.explanation],
-        action_required=reply.action_required,
-        refusal=blocked if reply.action_required else None,
+        RETURN_CLOSE,
+        saga_id=derived_id("rclo", return_id),
+        subject_id=return_id,
+        facts={"return_id": return_id, "order_id": return_.order_id},
         now=now,
     )
-    settled = domain.settle(
-        return_,
-        lines=lines,
-        refund_amount=reply.refund_amount,
-        action_required=reply.action_required,
-        now=now,
-    )
-    settled = await _say(tx, settled, ReturnReceived)
-    await store.save_return(tx, settled, now=now)
-    await _note(
-        tx,
-        f"return.{settled.state}",
-        return_.id,
-        before=return_.state,
-        after={
-            "state": str(settled.state),
-            "receipt_id": reply.receipt_id,
-            "refunded_amount": settled.refunded_amount,
-        },
-        note=reply.message,
-    )
-    _wake_receipt(tx, return_id=return_.id, receipt_id=reply.receipt_id)
 
 
-def _wake_receipt(tx: Tx, *, return_id: str, receipt_id: str) -> None:
-    """Also the return: who asked to receive it at once waits for that."""
-    tx.wake(receipt_id)
-    tx.wake(return_id)
+async def _finish_close(tx: Tx, return_: Return, now: datetime) -> None:
+    closed = await say(tx, arriving.finish_close(return_, now=now), ReturnReceived)
+    await store.save_return(tx, closed, now=now)
+    missing = {line.line_id: line.missing_quantity for line in closed.lines}
+    after = {
+        "state": str(closed.state),
+        "missing": {line_id: units for line_id, units in missing.items() if units},
+    }
+    await note_down(tx, "return.closed", closed.id, before=return_.state, after=after)
+    tx.wake(closed.id)
 
 
 # ---- cancel -------------------------------------------------------------------------------------
@@ -530,7 +389,7 @@ async def cancel_return(tx: Tx, *, return_id: str, now: datetime) -> None:
 
     Raises ReturnNotFound, CancelOfReceived, ReturnBusy (a receipt is under way).
     """
-    return_ = await _known(tx, return_id)
+    return_ = await known(tx, return_id)
     after = domain.start_cancel(return_)
     if after.state is return_.state:
         return
@@ -547,23 +406,25 @@ async def cancel_return(tx: Tx, *, return_id: str, now: datetime) -> None:
         now=now,
     )
     told = {"state": str(after.state)}
-    await _note(tx, "return.cancel_asked", return_id, before=return_.state, after=told)
+    await note_down(tx, "return.cancel_asked", return_id, before=return_.state, after=told)
 
 
 async def _finish_cancel(tx: Tx, return_: Return, now: datetime) -> None:
-    canceled = await _say(tx, domain.finish_cancel(return_, now=now), ReturnCanceled)
+    canceled = await say(tx, domain.finish_cancel(return_, now=now), ReturnCanceled)
     await store.save_return(tx, canceled, now=now)
     after = {"state": str(canceled.state)}
-    await _note(tx, "return.canceled", canceled.id, before=return_.state, after=after)
+    await note_down(tx, "return.canceled", canceled.id, before=return_.state, after=after)
     tx.wake(canceled.id)
 
 
 async def continue_release(tx: Tx, *, reply: ReturnHoldReleased, now: datetime) -> None:
-    """Orders holds nothing of the return any more: a cancellation is through, or the way back of
-    a refused request, which nobody waits for."""
+    """Orders holds nothing of the return any more: it is canceled or closed, or this is the way
+    back of a refused request, which nobody waits for."""
     saga = await saga_log.advance(tx, SAGAS, reply, now=now)
     if saga is not None and saga.kind == RETURN_CANCEL.kind:
-        await _finish_cancel(tx, await _known(tx, reply.return_id), now)
+        await _finish_cancel(tx, await known(tx, reply.return_id), now)
+    if saga is not None and saga.kind == RETURN_CLOSE.kind:
+        await _finish_close(tx, await known(tx, reply.return_id), now)
 
 
 async def release_again(tx: Tx, *, return_id: str) -> bool:
@@ -603,7 +464,7 @@ async def _follow_back(tx: Tx, saga: Saga, *, by: str, now: datetime) -> None:
     """A request that was turned back is refused, for the reason that ``by`` gave."""
     if saga.kind != RETURN_REQUEST.kind or saga.direction == "forward":
         return
-    return_ = await _known(tx, saga.subject_id)
+    return_ = await known(tx, saga.subject_id)
     if return_.state is State.OPENING:
         told = {name: saga.refusals[by][name] for name in ("code", "kind", "message")}
         await _refuse_request(tx, return_, told, now)
@@ -615,7 +476,7 @@ async def _follow_back(tx: Tx, saga: Saga, *, by: str, now: datetime) -> None:
 async def create_reason(tx: Tx, *, caller: Caller, fields: Mapping[str, Any], now: datetime) -> str:
     """A new reason; its id. Raises ReasonNotFound (the parent), ReasonNestedTwice, ValueTaken."""
     reason = Reason(id=new_id("rr"), **fields)
-    first = await _joined(tx, caller, reason.id)
+    first = await joined(tx, caller, reason.id)
     if first is not None:
         return first
     await _check_parent(tx, reason)

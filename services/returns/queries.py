@@ -37,7 +37,7 @@ SELECT return_items.return_id AS return_id, return_items.line_id AS item_id,
 FROM return_items
 LEFT JOIN return_reasons ON return_reasons.id = return_items.reason_id
 WHERE return_items.return_id IN :return_ids
-ORDER BY return_items.return_id, return_items.position
+ORDER BY return_items.return_id, return_items.position, return_items.line_id
 """
 _REASON_FIELDS = (
     "value",
@@ -140,20 +140,22 @@ async def return_by_id(
 async def _inside(tx: Tx, return_id: str) -> dict[str, Any]:
     own = await tx.fetch_one(
         "SELECT number, state, currency_code, refund_given, refunded_amount, explanation,"
-        " policy_findings, requested_by, requested_at, canceled_at"
+        " policy_findings, requested_by, requested_at, canceled_at, closed_at"
         " FROM returns WHERE id = :return_id",
         return_id=return_id,
     )
     receipts = await tx.fetch(
         "SELECT id, state, location_id, refund_given, refund_id, refund_amount, explanation,"
-        " action_required, refusal, received_by, created_at, settled_at"
+        " action_required, owed_amount, settles_owed, warnings, note, refusal, received_by,"
+        " created_at, settled_at"
         " FROM receipts WHERE return_id = :return_id ORDER BY created_at, id",
         return_id=return_id,
     )
     lines = await tx.fetch(
         "SELECT receipt_lines.receipt_id AS receipt_id, receipt_lines.line_no AS line_no,"
         " receipt_lines.line_id AS item_id, receipt_lines.variant_id AS variant_id,"
-        " receipt_lines.quantity AS quantity FROM receipt_lines"
+        " receipt_lines.quantity AS quantity,"
+        " receipt_lines.damaged_quantity AS damaged_quantity FROM receipt_lines"
         " JOIN receipts ON receipts.id = receipt_lines.receipt_id"
         " WHERE receipts.return_id = :return_id"
         " ORDER BY receipt_lines.receipt_id, receipt_lines.line_no",
@@ -163,9 +165,11 @@ async def _inside(tx: Tx, return_id: str) -> dict[str, Any]:
     for line in lines:
         by_receipt[line.pop("receipt_id")].append(line)
     assert own is not None
+    owed = sum(receipt["owed_amount"] for receipt in receipts)
     return {
         **own,
-        "allowed_actions": domain.allowed_actions(state=State(own["state"])),
+        "owed_amount": owed,
+        "allowed_actions": domain.allowed_actions(state=State(own["state"]), owed_amount=owed),
         "receipts": [receipt | {"lines": by_receipt[receipt["id"]]} for receipt in receipts],
         "sagas": await _sagas(tx, "subject_id = :subject_id", subject_id=return_id),
     }
@@ -226,11 +230,12 @@ def _item(row: Row) -> dict[str, Any]:
     reason = None
     if row["value"] is not None:
         reason = {"id": row["reason_id"], **{name: row[name] for name in _REASON_FIELDS}}
+    announced, came = row["requested_quantity"], row["received_quantity"]
     return {
         "return_id": row["return_id"],
         "item_id": row["item_id"],
-        "quantity": row["requested_quantity"],
-        "is_requested": True,
+        "quantity": announced or came,
+        "is_requested": came in (0, announced),
         "requested_quantity": row["requested_quantity"],
         "received_quantity": row["received_quantity"] or None,
         "reason_id": row["reason_id"],
@@ -273,15 +278,27 @@ async def outcome_of_request(tx: Tx, *, return_id: str, receipt_id: str) -> Outc
 async def outcome_of_receipt(tx: Tx, *, return_id: str, receipt_id: str) -> Outcome | None:
     """The return with what came, or why it was not booked; None while that is open.
 
-    A receipt of nothing has no row: the return is as it was.
+    A receipt of nothing has no row: the return is as it was. One that only settles money and
+    could not is told as a refusal.
     """
     row = await tx.fetch_one(
-        "SELECT state, refusal FROM receipts WHERE id = :receipt_id", receipt_id=receipt_id
+        "SELECT state, refusal, settles_owed, action_required FROM receipts WHERE id = :receipt_id",
+        receipt_id=receipt_id,
     )
     if row and row["state"] == "receiving":
         return None
-    if row and row["state"] == "refused":
+    if row and (row["state"] == "refused" or (row["settles_owed"] and row["action_required"])):
         return _refusal(row["refusal"])
+    return await return_by_id(tx, return_id=return_id)
+
+
+async def outcome_of_close(tx: Tx, *, return_id: str) -> Outcome | None:
+    """The closed return; None while the rest of its units is being released."""
+    state = await tx.fetch_value(
+        "SELECT state FROM returns WHERE id = :return_id", return_id=return_id
+    )
+    if state == State.CLOSING:
+        return None
     return await return_by_id(tx, return_id=return_id)
 
 

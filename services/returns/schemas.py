@@ -72,10 +72,11 @@ class RequestReturn(_Body):
 
 
 class ReceiveItem(_Body):
-    """Units that arrived."""
+    """Units that arrived; ``damaged_quantity`` of them do not go into stock."""
 
     item_id: Id
     quantity: Quantity
+    damaged_quantity: Quantity = 0
 
 
 class ReceiveReturn(_Body):
@@ -91,6 +92,13 @@ class ReceiveReturn(_Body):
     items: Annotated[list[ReceiveItem], Field(max_length=ITEMS_MAX)]
     refund: Amount | None = None
     location_id: Id | None = None
+    note: Text | None = None
+
+
+class SettleReturn(_Body):
+    """Pay what receipts left owed, or ``refund`` instead of it: 0 waives it."""
+
+    refund: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] | None = None
 
 
 class CreateReason(_Body):

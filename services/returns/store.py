@@ -19,7 +19,16 @@ from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
 from chassis.outbox import outbox_table
 from chassis.saga_log import saga_table
-from services.returns.domain import PUBLIC, Arrival, Facts, Line, Reason, Return, State
+from services.returns.domain import (
+    ITEMS_MAX,
+    PUBLIC,
+    Arrival,
+    Facts,
+    Line,
+    Reason,
+    Return,
+    State,
+)
 
 METADATA = metadata()
 outbox_table(METADATA)
@@ -63,6 +72,7 @@ returns = sa.Table(
     sa.Column("requested_at", Instant),
     sa.Column("received_at", Instant),
     sa.Column("canceled_at", Instant),
+    sa.Column("closed_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.CheckConstraint(f"state IN ({_States})", name="state"),
@@ -86,11 +96,9 @@ return_items = sa.Table(
     sa.Column("reason_id", _Text),
     sa.Column("note", _Text),
     sa.Column("metadata", Json),
-    sa.CheckConstraint("requested_quantity >= 1", name="requested_quantity"),
-    sa.CheckConstraint(
-        "received_quantity >= 0 AND received_quantity <= requested_quantity",
-        name="received_quantity",
-    ),
+    # What came without being announced has a row too, of 0 requested units.
+    sa.CheckConstraint("requested_quantity >= 0", name="requested_quantity"),
+    sa.CheckConstraint("received_quantity >= 0", name="received_quantity"),
 )
 
 receipts = sa.Table(
@@ -105,6 +113,13 @@ receipts = sa.Table(
     sa.Column("refund_amount", sa.BigInteger, nullable=False, default=0),
     sa.Column("explanation", Json),
     sa.Column("action_required", sa.Boolean, nullable=False, default=False),
+    # Money for these goods that could not be paid, until a later receipt settles it.
+    sa.Column("owed_amount", sa.BigInteger, nullable=False, default=0, server_default="0"),
+    # A receipt without goods: it only settles what others left owed.
+    sa.Column("settles_owed", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    # What somebody should know who looks: [{code, message}].
+    sa.Column("warnings", Json),
+    sa.Column("note", _Text),
     sa.Column("refusal", Json),
     sa.Column("received_by", _Text),
     sa.Column("created_at", Instant, nullable=False),
@@ -128,6 +143,8 @@ receipt_lines = sa.Table(
     sa.Column("line_id", _Text, nullable=False),
     sa.Column("variant_id", _Text),
     sa.Column("quantity", sa.Integer, nullable=False),
+    # Received, but not put back into stock.
+    sa.Column("damaged_quantity", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.CheckConstraint("quantity >= 1", name="quantity"),
 )
 
@@ -166,6 +183,7 @@ _STATE_COLUMNS = (
     "requested_at",
     "received_at",
     "canceled_at",
+    "closed_at",
 )
 _SAVE = f"""
 UPDATE returns SET {", ".join(f"{name} = :{name}" for name in _STATE_COLUMNS)}, updated_at = :now
@@ -174,12 +192,22 @@ WHERE id = :id
 _LOAD = """
 SELECT id, order_id, claim_id, state, status, refund_given, refund_amount, refunded_amount, facts,
        location_id, no_notification, policy_binds, receive_now, receipt_id, version,
-       requested_at, received_at, canceled_at
+       requested_at, received_at, canceled_at, closed_at,
+       CAST((SELECT COALESCE(SUM(receipts.owed_amount), 0) FROM receipts
+             WHERE receipts.return_id = returns.id) AS BIGINT) AS owed_amount
 FROM returns WHERE id = :return_id FOR UPDATE
 """
 _LOAD_LINES = """
 SELECT line_id, requested_quantity, received_quantity, reason_id, note
 FROM return_items WHERE return_id = :return_id ORDER BY position
+"""
+_ADD_STRANGERS = """
+INSERT INTO return_items (return_id, line_id, position, requested_quantity, received_quantity)
+SELECT CAST(:return_id AS TEXT), receipt_lines.line_id, :position + receipt_lines.line_no, 0, 0
+FROM receipt_lines
+WHERE receipt_lines.receipt_id = :receipt_id AND NOT EXISTS (
+    SELECT 1 FROM return_items
+    WHERE return_items.return_id = :return_id AND return_items.line_id = receipt_lines.line_id)
 """
 _COUNT_ARRIVALS = """
 UPDATE return_items
@@ -319,6 +347,8 @@ async def insert_receipt(
     location_id: str | None,
     refund_given: int | None,
     received_by: str | None,
+    note: str | None = None,
+    settles_owed: bool = False,
     now: datetime,
 ) -> None:
     """A parcel at the door, with what is in it. Raises DuplicateRow when one is in flight."""
@@ -332,6 +362,8 @@ async def insert_receipt(
                 "location_id": location_id,
                 "refund_given": refund_given,
                 "received_by": received_by,
+                "note": note,
+                "settles_owed": settles_owed,
                 "created_at": now,
             }
         ],
@@ -339,21 +371,36 @@ async def insert_receipt(
     await tx.insert(receipt_lines, [{"receipt_id": receipt_id, **asdict(line)} for line in lines])
 
 
+async def name_variants(tx: Tx, *, receipt_id: str, variants: Mapping[str, str | None]) -> None:
+    """What orders told of lines that were not on the return: their variants."""
+    for line_id, variant_id in variants.items():
+        await tx.execute(
+            "UPDATE receipt_lines SET variant_id = CAST(:variant_id AS TEXT)"
+            " WHERE receipt_id = :receipt_id AND line_id = :line_id",
+            receipt_id=receipt_id,
+            line_id=line_id,
+            variant_id=variant_id,
+        )
+
+
 async def receipt_arrivals(tx: Tx, receipt_id: str) -> tuple[Arrival, ...]:
     """The lines of a receipt, in their order."""
     rows = await tx.fetch(
-        "SELECT line_no, line_id, variant_id, quantity FROM receipt_lines"
+        "SELECT line_no, line_id, variant_id, quantity, damaged_quantity FROM receipt_lines"
         " WHERE receipt_id = :receipt_id ORDER BY line_no",
         receipt_id=receipt_id,
     )
     return tuple(Arrival(**row) for row in rows)
 
 
-async def count_arrivals(tx: Tx, *, return_id: str, receipt_id: str) -> int:
-    """Add what a receipt brought to the lines of its return; how many lines were touched.
+async def add_strangers(tx: Tx, *, return_id: str, receipt_id: str) -> None:
+    """Make lines of the return out of lines of a receipt that it does not have."""
+    # Behind all that were announced, whose positions count from 0.
+    await tx.execute(_ADD_STRANGERS, return_id=return_id, receipt_id=receipt_id, position=ITEMS_MAX)
 
-    Raises CheckFailed when a line would get more than was announced.
-    """
+
+async def count_arrivals(tx: Tx, *, return_id: str, receipt_id: str) -> int:
+    """Add what a receipt brought to the lines of its return; how many lines were touched."""
     return await tx.execute(_COUNT_ARRIVALS, return_id=return_id, receipt_id=receipt_id)
 
 
@@ -365,6 +412,8 @@ async def settle_receipt(
     refund_amount: int,
     explanation: Sequence[Mapping[str, Any]],
     action_required: bool,
+    owed_amount: int,
+    warnings: Sequence[Mapping[str, Any]],
     refusal: Mapping[str, Any] | None,
     now: datetime,
 ) -> None:
@@ -372,15 +421,26 @@ async def settle_receipt(
     await tx.execute(
         "UPDATE receipts SET state = 'settled', refund_id = CAST(:refund_id AS TEXT),"
         " refund_amount = :refund_amount, explanation = :explanation,"
-        " action_required = :action_required, refusal = :refusal, settled_at = :now"
+        " action_required = :action_required, owed_amount = :owed_amount,"
+        " warnings = :warnings, refusal = :refusal, settled_at = :now"
         " WHERE id = :receipt_id AND state = 'receiving'",
         receipt_id=receipt_id,
         refund_id=refund_id,
         refund_amount=refund_amount,
         explanation=list(explanation),
         action_required=action_required,
+        owed_amount=owed_amount,
+        warnings=[dict(warning) for warning in warnings],
         refusal=dict(refusal) if refusal is not None else None,
         now=now,
+    )
+
+
+async def forget_owed(tx: Tx, *, return_id: str) -> None:
+    """What receipts of this return left owed is a later one's matter now."""
+    await tx.execute(
+        "UPDATE receipts SET owed_amount = 0 WHERE return_id = :return_id AND owed_amount <> 0",
+        return_id=return_id,
     )
 
 

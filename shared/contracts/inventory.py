@@ -149,12 +149,21 @@ class ReceiveReceiptStock(Command):
 
 
 class ReceiptStockReceived(Event):
-    """Said by inventory when the stock movements of a receipt are booked; heard by returns."""
+    """Said by inventory when the stock movements of a receipt are booked; heard by returns.
+
+    ``unstocked`` are variants whose stock is managed and that no location stocks: they were passed
+    over, since no location was named.
+    """
 
     key: ClassVar[str] = "inventory.receipt-stock.received.v1"
-    example: ClassVar[dict[str, Any]] = {"receipt_id": "rcpt_01", "return_id": "ret_01"}
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "unstocked": [],
+    }
     receipt_id: str
     return_id: str
+    unstocked: list[str] = []
 
 
 class ReceiptStockRejected(Rejection):

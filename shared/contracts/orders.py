@@ -399,11 +399,60 @@ class ReturnHoldReleased(Event):
     return_id: str
 
 
+class CheckReturnReceipt(Command):
+    """Said by returns when a parcel holds more than was announced; heard by orders, which says
+    whether these further units can be of the order, and what they are. Nothing is held.
+    """
+
+    key: ClassVar[str] = "orders.return-receipt.check"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "order_id": "order_01",
+        "lines": [_LINE],
+    }
+    receipt_id: str
+    return_id: str
+    order_id: str
+    lines: list[LineQuantity]
+
+
+class ReturnReceiptChecked(Event):
+    """Said by orders when unannounced units can be of the order; heard by returns."""
+
+    key: ClassVar[str] = "orders.return-receipt.checked.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "lines": [_SNAPSHOT],
+    }
+    receipt_id: str
+    return_id: str
+    lines: list[LineSnapshot]
+
+
+class ReturnReceiptRejected(Rejection):
+    """Said by orders when unannounced units cannot be of the order; heard by returns."""
+
+    key: ClassVar[str] = "orders.return-receipt.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "receipt_id": "rcpt_01",
+        "return_id": "ret_01",
+        "code": "line_foreign",
+        "kind": "invalid",
+        "message": "Return contains invalid line item",
+    }
+    receipt_id: str
+    return_id: str
+
+
 class SettleReturnReceipt(Command):
     """Said by returns when goods arrived; heard by orders, which never refuses: goods are a fact.
 
     ``claim_id`` is set for a return that a claim opened: its units live under the claim's remedy
     and its money was settled there. ``refund`` null means "what the received units are worth".
+    With ``settle_owed`` nothing arrived: what earlier receipts of the return left owed is to be
+    paid, or ``refund`` instead of it.
     """
 
     key: ClassVar[str] = "orders.return-receipt.settle"
@@ -414,6 +463,7 @@ class SettleReturnReceipt(Command):
         "order_id": "order_01",
         "lines": [_LINE],
         "refund": None,
+        "settle_owed": False,
     }
     receipt_id: str
     return_id: str
@@ -421,13 +471,14 @@ class SettleReturnReceipt(Command):
     order_id: str
     lines: list[LineQuantity]
     refund: int | None = None
+    settle_owed: bool = False
 
 
 class ReturnReceiptSettled(Event):
     """Said by orders when a receipt is booked and its money is out; heard by returns.
 
     ``action_required`` means that the goods are booked but the money is not: ``code`` and
-    ``message`` say why.
+    ``message`` say why, ``owed_amount`` how much is still to be paid.
     """
 
     key: ClassVar[str] = "orders.return-receipt.settled.v1"
@@ -438,6 +489,7 @@ class ReturnReceiptSettled(Event):
         "refund_amount": 1000,
         "explanation": [_GOODS],
         "action_required": False,
+        "owed_amount": 0,
         "code": None,
         "message": None,
     }
@@ -447,6 +499,7 @@ class ReturnReceiptSettled(Event):
     refund_amount: int = 0
     explanation: list[RefundLine] = []
     action_required: bool = False
+    owed_amount: int = 0
     code: str | None = None
     message: str | None = None
 
@@ -743,6 +796,9 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ReturnHoldRejected,
     ReleaseReturnHold,
     ReturnHoldReleased,
+    CheckReturnReceipt,
+    ReturnReceiptChecked,
+    ReturnReceiptRejected,
     SettleReturnReceipt,
     ReturnReceiptSettled,
     OrderRefunded,

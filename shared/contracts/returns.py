@@ -111,8 +111,8 @@ class ReturnRequested(_ReturnState):
 
 
 class ReturnReceived(_ReturnState):
-    """Said by returns when a receipt is booked; ``status`` tells whether all arrived; heard by
-    claims."""
+    """Said by returns when a receipt is booked, its money settled later, or a short return closed;
+    ``status`` tells whether anything is still to be done; heard by claims."""
 
     key: ClassVar[str] = "returns.return.received.v1"
     example: ClassVar[dict[str, Any]] = {

@@ -109,6 +109,22 @@ KINDS = {
             refund=GROSS,
             weight=3,
         ),
+        Kind(
+            "return and receive more",
+            ("return", "receive two"),
+            provider="fake",
+            returned="requires_action",
+            refund=2 * GROSS,
+            weight=1,
+        ),
+        Kind(
+            "return closed",
+            ("return two", "receive", "close return"),
+            provider="manual",
+            returned="received",
+            refund=GROSS,
+            weight=1,
+        ),
         Kind("cancel", ("claim replace", "cancel claim"), claim="canceled", weight=1),
         Kind(
             "cancel with return",
@@ -190,6 +206,12 @@ KINDS = {
         Kind("refused: units", ("claim replace too many",), status=400, claim="refused"),
         Kind("refused: return", ("return too many",), status=400, returned="refused"),
         Kind(
+            "refused: parcel",
+            ("return", "receive too many"),
+            status=400,
+            returned="requested",
+        ),
+        Kind(
             "refused: no such place",
             ("return", "receive elsewhere"),
             status=404,
@@ -203,7 +225,8 @@ KINDS = {
 def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tuple[str, Any]:
     """Path and body of an act; ``known`` has the ids that ``learnt`` finds, once they are there."""
     order = f"/admin/orders/{order_id}"
-    units = {"item_id": line_id, "quantity": BOUGHT + 1 if act.endswith("too many") else 1}
+    quantity = BOUGHT + 1 if act.endswith("too many") else 2 if act.endswith("two") else 1
+    units = {"item_id": line_id, "quantity": quantity}
     if act.startswith("claim"):
         return f"{order}/claims", _claim(act.split()[1:], units)
     if act in _ABOUT_CLAIM:
@@ -229,8 +252,8 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
         return f"{order}/{act.split()[0]}", {}
     if act == "cancel claim":
         return f"{order}/claims/{known['claim_id']}/cancel", {}
-    if act == "cancel return":
-        return f"/admin/returns/{known['return_id']}/cancel", {}
+    if act in ("cancel return", "close return"):
+        return f"/admin/returns/{known['return_id']}/{act.split()[0]}", {}
     if act == "export":
         return "/admin/batch-jobs", {"type": "order-export", "context": {}}
     assert act == "refund", act

@@ -144,10 +144,10 @@ def scenarios(passes: dict[str, Passes]) -> list[Scenario]:
         for point in points():
             if not _passes(point, kind, passed):
                 continue
-            if point.family == "audit" and point.name in seen:
-                continue  # The chain takes any record alike, and some seconds to come to it.
+            if point.family in ("audit", "memos") and point.name in seen:
+                continue  # They take any record or refund alike, and some seconds to come to it.
             again = point.name in seen
-            generic = point.family == "audit" or (point.family == "parked" and again)
+            generic = point.family in ("audit", "memos") or (point.family == "parked" and again)
             if again and point.service == "gateway" and point.family != "answer":
                 continue  # One handler and one loop for whatever event.
             seen.add(point.name)
@@ -213,7 +213,10 @@ def _passes(point: Point, kind: str, passed: Passes) -> bool:
         return bool(passed.handled[point.service])
     if point.family == "refunds":
         act = KINDS[kind].acts[-1]
-        return KINDS[kind].provider == "fake" and ("refund" in act or act == "receive")
+        pays = "refund" in act or act.startswith("receive")
+        return KINDS[kind].provider == "fake" and pays
+    if point.family == "memos":
+        return KINDS[kind].refund > 0
     if point.family == "captures":
         return KINDS[kind].acts[-1] == "capture"
     # What is answered before it is done is not stored.

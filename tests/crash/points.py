@@ -3,7 +3,7 @@
 k1 after BEGIN, k3 before COMMIT, k4 after COMMIT and before the acknowledgement or answer;
 r1 before a message is published, r2 after one was confirmed while others are under way, r3 before
 the mark; p1 to p3 around the payment provider; w1 to w3 around the receiver of a webhook;
-x1 to x3 around the writing of a piece of an export.
+x1 to x3 around the writing of a piece of an export; m1 and m2 around the commit of credit memos.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ LOOPS = {
     "parked": ("park.k3", "park.k4", "retry.k1", "retry.k2", "retry.k3", "retry.k4"),
     "refunds": ("refund.p1", "refund.p2", "refund.p3"),
     "captures": ("capture.p1", "capture.p2", "capture.p3"),
+    "memos": ("memo.m1", "memo.m2"),
     "audit": ("audit.k3", "audit.k4"),
     "webhooks": ("webhook.w1", "webhook.w2", "webhook.w3"),
     "exports": ("export.x1", "export.x2", "export.x3"),
@@ -46,8 +47,8 @@ HEARD = "claims.claim.created.v1"
 
 @dataclass(frozen=True)
 class Point:
-    """A failpoint; ``family``: message, relay, timers, parked, refunds, captures, audit, webhooks,
-    exports, accept or answer.
+    """A failpoint; ``family``: message, relay, timers, parked, refunds, captures, memos, audit,
+    webhooks, exports, accept or answer.
 
     ``message`` is the key of the message whose handling passes it, else empty.
     """

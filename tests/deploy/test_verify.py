@@ -46,19 +46,35 @@ def _healthy() -> Picture:
             "claim_2": _remedy("claim_2"),
             "claim_3": _remedy("claim_3", state="released"),
             "ret_2": _remedy("ret_2", kind="return", state="settled"),
+            # What came unannounced: under the id of its receipt.
+            "rcpt_2": _remedy("rcpt_2", kind="return", state="settled"),
         },
         remedied={("claim_1", "item_1"): 1, ("claim_2", "item_2"): 2, ("ret_2", "item_4"): 1},
         refunds={
             ("claim", "claim_1"): {"state": "posted", "amount": 1200},
             ("receipt", "rcpt_2"): {"state": "posted", "amount": 800},
         },
-        order_receipts={"rcpt_2": {"state": "settled"}},
+        order_receipts={"rcpt_2": {"state": "settled", "owed_amount": 0}},
         returns={
             "ret_1": _return("ret_1", claim_id="claim_1"),
             "ret_2": _return("ret_2", state="received"),
         },
-        receipts=[{"receipt_id": "rcpt_2", "return_id": "ret_2", "refund_amount": 800}],
-        receipt_lines=[{"receipt_id": "rcpt_2", "variant_id": "variant_4", "quantity": 1}],
+        receipts=[
+            {
+                "receipt_id": "rcpt_2",
+                "return_id": "ret_2",
+                "refund_amount": 800,
+                "owed_amount": 0,
+            }
+        ],
+        receipt_lines=[
+            {
+                "receipt_id": "rcpt_2",
+                "variant_id": "variant_4",
+                "quantity": 2,
+                "damaged_quantity": 1,
+            }
+        ],
         reservations={
             "claim_2": _stock(held_units=2),
             "claim_3": _stock(state="released", released_units=1),
@@ -128,6 +144,10 @@ def _stock(**facts: Any) -> dict[str, Any]:
 
 Sin = Callable[[Picture], Any]
 SINS: dict[str, tuple[Sin, str, str, str]] = {
+    "money that is owed on one side only": (
+        lambda p: p.order_receipts["rcpt_2"].update(owed_amount=300),
+        *("I9", "rcpt_2", "0 is still owed says returns, 300 says orders"),
+    ),
     "an open claim without a hold": (
         lambda p: p.remedies["claim_1"].update(state="released"),
         *("I16", "claim_1", "orders holds nothing for it"),

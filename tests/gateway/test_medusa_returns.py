@@ -157,7 +157,42 @@ async def test_many_pieces_come_back_in_two_parcels_of_an_unpaid_order(door: Doo
         assert order["items"][0]["returned_quantity"] == total
         assert order["items"][0]["quantity"] == 4 - total
     assert order["refunds"] == []
-    assert {one["status"] for one in order["returns"]} <= {"received", "requires_action"}
+    assert {one["status"] for one in order["returns"]} == {"requires_action"}
+
+
+async def test_a_return_that_was_asked_for_before_the_money_came_is_paid_from_it(
+    door: Door,
+) -> None:
+    """M72: return, capture, receive."""
+    document = medusa.orders_document()
+    order = medusa.an_order("order-72", medusa.an_item("item-72", 8000), tax_rate=0, paid=10_000)
+    del order["payments"][0]["captured_at"]
+    document["orders"].append(order)
+    await door.load(document)
+    items = [{"item_id": "item-72", "quantity": 1}]
+    (requested,) = (await _requested(door, "order-72", items=items))["returns"]
+    assert (await door.post("/admin/orders/order-72/capture")).status_code == 200
+    returned = await _received(door, requested["id"], items=items)
+    assert (returned["status"], returned["refund_amount"]) == ("received", 8000)
+    shown = await door.order("order-72")
+    assert (shown["refunded_total"], shown["payment_status"]) == (8000, "partially_refunded")
+
+
+@pytest.mark.parametrize("pieces", [(3,), (1, 1, 1), (2, 1)])
+async def test_pieces_of_a_discounted_line_add_up_to_what_was_paid(
+    door: Door, pieces: tuple[int, ...]
+) -> None:
+    """D20: 3 x 1000 less 100 is 2900, in one go or piece by piece; D22: and all is refunded."""
+    document = medusa.claims_document()
+    item = medusa.an_item("test-item", 1000, 3, adjustments=[{"amount": 100}])
+    document["orders"] = [medusa.an_order("test-order", item, paid=2900)]
+    await door.load(document)
+    for quantity in pieces:
+        items = [{"item_id": "test-item", "quantity": quantity}]
+        order = await _requested(door, items=items, receive_now=True)
+    assert (order["refunded_total"], order["payment_status"]) == (2900, "refunded")
+    assert order["fulfillment_status"] == "returned"
+    assert sum(one["refund_amount"] for one in order["returns"]) == 2900
 
 
 async def test_everything_comes_back(door: Door) -> None:

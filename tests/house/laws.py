@@ -24,18 +24,19 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
 PURE_NOUNS = {
     "claims": ("fulfillments.py", "fulfillment_saga.py", "conversions.py", "conversion_saga.py"),
-    "orders": ("refunds.py", "remedies.py", "fulfillments.py"),
+    "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py"),
+    "returns": ("arriving.py",),
     "inventory": ("picking.py", "reservations.py"),
 }
 NOUNS = {
     "claims": (*PURE_NOUNS["claims"], "fulfilling.py", "converting.py"),
     "orders": (
         *PURE_NOUNS["orders"],
-        *("holding.py", "importing.py", "paying.py", "receiving.py"),
-        *("capturing.py", "changing.py", "fulfilling.py", "replacing.py"),
-        "retrying.py",
-        *("providers.py", "worker.py"),
+        *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
+        *("capturing.py", "changing.py", "fulfilling.py", "replacing.py", "retrying.py"),
+        *("providers.py", "store_memos.py", "worker.py"),
     ),
+    "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
 }
 
@@ -68,6 +69,7 @@ SAGA_IMPORTS = ("contracts", "chassis.sagas")  # a saga's table is written in th
 CODE = ("services/*", "gateway/*", "shared/*", "deploy/*")
 SQL_HOMES = (
     "services/*/store.py",
+    "services/*/store_*.py",
     "services/*/queries.py",
     "services/*/invariants.py",
     "services/*/migrations/*",

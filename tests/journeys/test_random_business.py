@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,8 +59,8 @@ class Business:
     async def _client(self, number: int) -> None:
         chance = random.Random(self._seed * 1000 + number)
         acts = (
-            *(self._claim, self._return, self._receive, self._receive, self._cancel, self._hand),
-            *(self._goods, self._goods, self._change),
+            *(self._claim, self._return, self._receive, self._receive, self._parcel),
+            *(self._cancel, self._end, self._hand, self._goods, self._goods, self._change),
         )
         for _ in range(CALLS):
             await chance.choice(acts)(chance, chance.choice(self.orders))
@@ -167,6 +168,28 @@ class Business:
             body["refund"] = chance.choice(AMOUNTS)
         await self._ask(f"/admin/returns/{one['id']}/receive", body)
 
+    async def _parcel(self, chance: random.Random, order: Order) -> None:
+        """Whatever lines of the order lie in it, some of it broken, into a return of it."""
+        returns = (await self._system.order(order.id))["returns"]
+        if not returns:
+            return
+        items = []
+        for line in _some(chance, order):
+            quantity = chance.randint(1, 3)
+            items.append(line.units(quantity, damaged_quantity=chance.randint(0, quantity)))
+        await self._ask(f"/admin/returns/{chance.choice(returns)['id']}/receipts", {"items": items})
+
+    async def _end(self, chance: random.Random, order: Order) -> None:
+        """A short return is closed, or money that stayed owed is settled, or some of it."""
+        returns = (await self._system.order(order.id))["returns"]
+        if not returns:
+            return
+        path = f"/admin/returns/{chance.choice(returns)['id']}"
+        if chance.random() < 0.5:
+            await self._ask(f"{path}/close", {})
+        else:
+            await self._ask(f"{path}/settle", chance.choice([{}, {}, {"refund": 108}]))
+
     async def _cancel(self, chance: random.Random, order: Order) -> None:
         shown = await self._system.order(order.id)
         paths = [f"/admin/returns/{each['id']}/cancel" for each in shown["returns"]]
@@ -218,6 +241,17 @@ class Business:
                 if (attempt["provider_id"], attempt["state"]) == ("fake", "posted")
             )
             assert sum(await self._system.provider_refunds(order)) == through_provider
+            await eventually(partial(self._documents_agree, order, ledger), within_s=30)
+
+    async def _documents_agree(self, order: Order, ledger: Json) -> bool:
+        """Each refund that went out has its credit memo, and that adds up."""
+        posted = {row["id"]: row["amount"] for row in ledger["refunds"] if row["state"] == "posted"}
+        path = f"/admin/credit-memos?limit=100&order_id={order.id}"
+        memos = (await self._system.get(path)).json["credit_memos"]
+        assert {memo["refund_id"]: memo["amount"] for memo in memos} == posted
+        for memo in memos:
+            assert sum(line["amount"] for line in memo["lines"]) == memo["amount"]
+        return True
 
 
 def _some(chance: random.Random, order: Order) -> list[Line]:

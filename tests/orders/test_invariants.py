@@ -9,9 +9,10 @@ import pytest
 
 from chassis import clock
 from chassis.db import Database
+from contracts.orders import CheckReturnReceipt
 from services.orders import invariants, queries
 from services.orders.providers import FakeProvider, Faults, ManualProvider, fake_ledger
-from services.orders.worker import RefundWorker
+from services.orders.worker import MemoClerk, RefundWorker
 from tests.orders.builders import (
     CAPTURED,
     Desk,
@@ -134,6 +135,12 @@ def _random_command(chance: random.Random, items: list[str], made: list[str]) ->
         if chance.random() < 0.2:
             return a_return_release(about)
         receipt_id = f"rcpt_{chance.randint(0, 99)}"
+        if chance.random() < 0.15:
+            ids = {"receipt_id": receipt_id, "return_id": about, "order_id": "order_01"}
+            return CheckReturnReceipt(**ids, lines=asked)
+        if chance.random() < 0.15:
+            owed = {"lines": [], "settle_owed": True}
+            return a_receipt(receipt_id, return_id=about, refund=given, **owed)
         return a_receipt(receipt_id, return_id=about, lines=asked, refund=given)
     if chance.random() < 0.3:
         receipt_id = f"rcpt_{chance.randint(100, 199)}"
@@ -153,6 +160,7 @@ async def test_any_commands_in_any_order_leave_the_books_right(
     desk = Desk(database)
     fake = FakeProvider(tmp_path / "fake.db", Faults(0.2, 0.3, 0.0, seed))
     worker = RefundWorker(database, {"manual": ManualProvider(), "fake": fake})
+    clerk = MemoClerk(database)
     items = [item["id"] for item in order["items"]]
     made: list[str] = []
     for _ in range(60):
@@ -161,8 +169,14 @@ async def test_any_commands_in_any_order_leave_the_books_right(
             await desk.deliver(chance.choice(desk.sent))
         if chance.random() < 0.3:
             await _work(database, worker)
+        if chance.random() < 0.1:
+            await clerk.step()
     for _ in range(8):
         await _work(database, worker)
+    while await clerk.step():
+        pass
+    posted = await desk.rows("SELECT memo_id FROM refunds WHERE state = 'posted'")
+    assert all(row["memo_id"] for row in posted)
     async with database.reading() as tx:
         assert await invariants.findings(tx) == []
         assert await invariants.unsettled(tx) == []

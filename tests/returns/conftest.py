@@ -19,8 +19,9 @@ from chassis.testing import MakeDatabase
 from chassis.values import uuid7
 from contracts import MESSAGES
 from services.returns import consumers, invariants, operations, queries, store
+from services.returns.booking import Caller
 from services.returns.domain import Item
-from services.returns.operations import Caller, first_receipt_id
+from services.returns.operations import first_receipt_id
 from tests.returns.others import Others
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -9,14 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from contracts.base import LineSnapshot, ShippingQuote
+from contracts.base import LineQuantity, LineSnapshot, ShippingQuote
 from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected, ReceiveReceiptStock
 from contracts.orders import (
+    CheckReturnReceipt,
     PlaceReturnHold,
     ReleaseReturnHold,
     ReturnHoldPlaced,
     ReturnHoldRejected,
     ReturnHoldReleased,
+    ReturnReceiptChecked,
+    ReturnReceiptRejected,
     ReturnReceiptSettled,
     SettleReturnReceipt,
 )
@@ -33,7 +36,7 @@ UNIT_PRICE = 1000
 class Others:
     """``refuse`` names the commands that are refused. Lines called ``*_fee`` have no variant; a
     settled receipt pays what it was told, else 1000 per unit or its share of what the request gave,
-    but nothing when ``blocked``."""
+    but nothing when ``blocked``: then it is owed."""
 
     refuse: set[type[BaseModel]] = field(default_factory=set)
     delivered_at: datetime | None = None
@@ -43,6 +46,7 @@ class Others:
     holds: dict[str, str] = field(default_factory=dict)
     stock: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     paid: dict[str, int] = field(default_factory=dict)
+    owed: dict[str, int] = field(default_factory=dict)
 
     def answer(self, command: BaseModel) -> BaseModel:
         """The reply to a command of returns."""
@@ -56,6 +60,11 @@ class Others:
             case ReleaseReturnHold():
                 self.holds[command.return_id] = "released"
                 return ReturnHoldReleased(return_id=command.return_id)
+            case CheckReturnReceipt():
+                ids = {"receipt_id": command.receipt_id, "return_id": command.return_id}
+                if refused:
+                    return ReturnReceiptRejected(**ids, **NO)
+                return ReturnReceiptChecked(**ids, lines=[_snapshot(x) for x in command.lines])
             case ReceiveReceiptStock():
                 ids = {"receipt_id": command.receipt_id, "return_id": command.return_id}
                 if refused:
@@ -82,20 +91,7 @@ class Others:
             order_id=command.order_id,
             currency_code="gbp",
             amount=UNIT_PRICE * units - (quote.price if quote else 0),
-            lines=[
-                LineSnapshot(
-                    line_id=line.line_id,
-                    variant_id=variant_of(line.line_id),
-                    title=line.line_id,
-                    quantity=10,
-                    unit_price=UNIT_PRICE,
-                    fulfilled_quantity=10,
-                    shipped_quantity=10,
-                    returned_quantity=0,
-                    delivered_at=self.delivered_at and self.delivered_at.isoformat(),
-                )
-                for line in command.lines
-            ],
+            lines=[_snapshot(line, self.delivered_at) for line in command.lines],
             return_shipping=quote,
             no_notification=self.no_notification,
         )
@@ -106,11 +102,15 @@ class Others:
         worth = given * came // units if units else UNIT_PRICE * came
         if command.claim_id is not None:
             worth = 0
+        if command.settle_owed:
+            worth = self.owed.pop(command.return_id, 0)
         amount = worth if command.refund is None else command.refund
         ids = {"receipt_id": command.receipt_id, "return_id": command.return_id}
         if self.blocked:
             self.paid[command.receipt_id] = 0
-            return ReturnReceiptSettled(**ids, action_required=True, code="no", message="No money.")
+            self.owed[command.return_id] = self.owed.get(command.return_id, 0) + amount
+            no = {"code": "no", "message": "No money."}
+            return ReturnReceiptSettled(**ids, action_required=True, owed_amount=amount, **no)
         self.paid[command.receipt_id] = amount
         return ReturnReceiptSettled(
             **ids, refund_id=f"ref_{command.receipt_id}", refund_amount=amount
@@ -120,6 +120,20 @@ class Others:
     def clean(self) -> bool:
         """Nothing is held, in stock or paid."""
         return "held" not in self.holds.values() and not self.stock and not self.paid
+
+
+def _snapshot(line: LineQuantity, delivered_at: datetime | None = None) -> LineSnapshot:
+    return LineSnapshot(
+        line_id=line.line_id,
+        variant_id=variant_of(line.line_id),
+        title=line.line_id,
+        quantity=10,
+        unit_price=UNIT_PRICE,
+        fulfilled_quantity=10,
+        shipped_quantity=10,
+        returned_quantity=0,
+        delivered_at=delivered_at and delivered_at.isoformat(),
+    )
 
 
 def variant_of(line_id: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chassis.errors import Refusal
-from services.returns import domain
+from services.returns import arriving, domain
 from services.returns.domain import Action, Arrival, Facts, Item, Line, Return, State
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -42,6 +42,7 @@ opening         | complete  | impossible
 opening         | keep_open | impossible
 opening         | cancel    | not_found Return with id: ret_1 was not found
 opening         | release   | impossible
+opening         | close     | not_found Return with id: ret_1 was not found
 requested       | agree     | requested
 requested       | refuse    | impossible
 requested       | receive   | receiving
@@ -50,6 +51,7 @@ requested       | complete  | impossible
 requested       | keep_open | impossible
 requested       | cancel    | canceling
 requested       | release   | impossible
+requested       | close     | not_allowed Return ret_1 has not been received: cancel it instead
 receiving       | agree     | impossible
 receiving       | refuse    | impossible
 receiving       | receive   | conflict Return with id ret_1 is being changed
@@ -58,6 +60,7 @@ receiving       | complete  | received
 receiving       | keep_open | requires_action
 receiving       | cancel    | conflict Return with id ret_1 is being changed
 receiving       | release   | impossible
+receiving       | close     | conflict Return with id ret_1 is being changed
 requires_action | agree     | impossible
 requires_action | refuse    | impossible
 requires_action | receive   | receiving
@@ -66,6 +69,7 @@ requires_action | complete  | impossible
 requires_action | keep_open | impossible
 requires_action | cancel    | not_allowed Can't cancel a return which has been returned
 requires_action | release   | impossible
+requires_action | close     | closing
 received        | agree     | impossible
 received        | refuse    | impossible
 received        | receive   | not_allowed Return with id ret_1 has already been received
@@ -74,6 +78,7 @@ received        | complete  | impossible
 received        | keep_open | impossible
 received        | cancel    | not_allowed Can't cancel a return which has been returned
 received        | release   | impossible
+received        | close     | received
 canceling       | agree     | impossible
 canceling       | refuse    | impossible
 canceling       | receive   | conflict Return with id ret_1 is being changed
@@ -82,6 +87,7 @@ canceling       | complete  | impossible
 canceling       | keep_open | impossible
 canceling       | cancel    | canceling
 canceling       | release   | canceled
+canceling       | close     | conflict Return with id ret_1 is being changed
 canceled        | agree     | impossible
 canceled        | refuse    | impossible
 canceled        | receive   | not_allowed Cannot receive a canceled return
@@ -90,6 +96,7 @@ canceled        | complete  | impossible
 canceled        | keep_open | impossible
 canceled        | cancel    | canceled
 canceled        | release   | canceled
+canceled        | close     | not_allowed Cannot close a canceled return
 refused         | agree     | impossible
 refused         | refuse    | refused
 refused         | receive   | not_found Return with id: ret_1 was not found
@@ -98,6 +105,16 @@ refused         | complete  | impossible
 refused         | keep_open | impossible
 refused         | cancel    | not_found Return with id: ret_1 was not found
 refused         | release   | impossible
+refused         | close     | not_found Return with id: ret_1 was not found
+closing         | agree     | impossible
+closing         | refuse    | impossible
+closing         | receive   | conflict Return with id ret_1 is being changed
+closing         | put_back  | impossible
+closing         | complete  | received
+closing         | keep_open | impossible
+closing         | cancel    | conflict Return with id ret_1 is being changed
+closing         | release   | impossible
+closing         | close     | closing
 """
 ROWS = [
     tuple(cell.strip() for cell in line.split("|")) for line in EXPECTED.strip().splitlines()[1:]
@@ -134,7 +151,7 @@ class TestTransitions:
                 cells = (domain.TRANSITIONS[state, action] for action in Action)
                 reached |= {State(cell) for cell in cells if cell in tuple(State)}
         assert reached == set(State)
-        for state in (State.OPENING, State.RECEIVING, State.CANCELING):
+        for state in (State.OPENING, State.RECEIVING, State.CANCELING, State.CLOSING):
             assert any(domain.TRANSITIONS[state, action] in tuple(State) for action in Action)
 
     @pytest.mark.parametrize(
@@ -163,7 +180,8 @@ class TestTransitions:
         ("state", "actions"),
         [
             (State.REQUESTED, ["receive", "cancel"]),
-            (State.REQUIRES_ACTION, ["receive"]),
+            (State.REQUIRES_ACTION, ["receive", "close"]),
+            (State.CLOSING, []),
             (State.RECEIVING, []),
             (State.RECEIVED, []),
             (State.CANCELED, []),
@@ -171,6 +189,8 @@ class TestTransitions:
     )
     def test_a_page_is_told_what_may_be_done_next(self, state: State, actions: list[str]) -> None:
         assert domain.allowed_actions(state=state) == actions
+        owing = ["settle" if action == "close" else action for action in actions]
+        assert domain.allowed_actions(state=state, owed_amount=1) == owing
 
 
 class TestRequest:
@@ -286,7 +306,7 @@ class TestPolicy:
 
 class TestReceipt:
     def test_a_receipt_counts_its_lines_from_1_and_knows_their_variants(self) -> None:
-        receiving, lines = domain.start_receipt(
+        receiving, lines = arriving.start_receipt(
             a_return(),
             receipt_id="rcpt_1",
             items=[Item("item_pot", 1), Item("item_mug", 1), Item("item_mug", 1)],
@@ -297,46 +317,65 @@ class TestReceipt:
         )
         assert (receiving.state, receiving.receipt_id) == (State.RECEIVING, "rcpt_1")
 
-    def test_a_line_that_was_not_requested_is_refused(self) -> None:
-        with pytest.raises(domain.ForeignLine) as caught:
-            domain.start_receipt(a_return(), receipt_id="r", items=[Item("item_other", 1)])
-        assert (caught.value.kind, caught.value.message) == (
-            "invalid",
-            "Return contains invalid line item",
-        )
+    def test_a_line_that_was_not_requested_has_no_variant_yet_and_is_not_announced(self) -> None:
+        items = [Item("item_other", 3), Item("item_mug", 1)]
+        _, lines = arriving.start_receipt(a_return(), receipt_id="r", items=items)
+        assert [(line.line_id, line.variant_id) for line in lines] == [
+            ("item_other", None),
+            ("item_mug", "variant_mug"),
+        ]
+        assert arriving.unannounced(a_return(), lines=lines) == {"item_other": 3}
 
     @pytest.mark.parametrize(
-        ("received", "comes", "refused"),
-        [(0, 2, False), (0, 3, True), (1, 1, False), (1, 2, True), (2, 1, True)],
+        ("received", "comes", "beyond"),
+        [(0, 2, 0), (0, 3, 1), (1, 1, 0), (1, 2, 1), (2, 1, 1), (3, 1, 1)],
     )
-    def test_no_more_comes_than_is_still_announced(
-        self, received: int, comes: int, refused: bool
+    def test_what_comes_beyond_what_is_still_announced_is_unannounced(
+        self, received: int, comes: int, beyond: int
     ) -> None:
         partly = a_return(Line("item_mug", 2, received))
-        if refused:
-            with pytest.raises(domain.TooManyReceived) as caught:
-                domain.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
-            assert caught.value.facts["missing_quantity"] == 2 - received
+        _, lines = arriving.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
+        assert arriving.unannounced(partly, lines=lines) == ({"item_mug": beyond} if beyond else {})
+
+    def test_what_was_not_announced_is_counted_and_keeps_the_return_open(self) -> None:
+        items = [*arriving.all_missing(a_return()), Item("item_other", 2)]
+        receiving, lines = arriving.start_receipt(a_return(), receipt_id="r", items=items)
+        came = arriving.settle(
+            receiving, lines=lines, refund_amount=9000, action_required=False, now=NOW
+        )
+        assert (came.status, came.everything_received) == (State.REQUIRES_ACTION, True)
+        other = came.lines[-1]
+        assert (other.line_id, other.requested_quantity, other.received_quantity) == (
+            *("item_other", 0),
+            2,
+        )
+
+    @pytest.mark.parametrize(("damaged", "fits"), [(0, True), (2, True), (3, False), (-1, False)])
+    def test_no_more_is_damaged_than_came(self, damaged: int, fits: bool) -> None:
+        items = [Item("item_mug", 2, damaged_quantity=damaged)]
+        if fits:
+            _, (line,) = arriving.start_receipt(a_return(), receipt_id="r", items=items)
+            assert line.damaged_quantity == damaged
         else:
-            _, lines = domain.start_receipt(partly, receipt_id="r", items=[Item("item_mug", comes)])
-            assert [line.quantity for line in lines] == [comes]
+            with pytest.raises(domain.TooManyDamaged):
+                arriving.start_receipt(a_return(), receipt_id="r", items=items)
 
     def test_nothing_received_changes_nothing(self) -> None:
         before = a_return()
-        assert domain.start_receipt(before, receipt_id="r", items=[]) == (before, ())
+        assert arriving.start_receipt(before, receipt_id="r", items=[]) == (before, ())
 
     def test_the_state_is_asked_before_the_lines(self) -> None:
         canceled = a_return(state=State.CANCELED, status=State.CANCELED)
         with pytest.raises(domain.ReceiptOfCanceled):
-            domain.start_receipt(canceled, receipt_id="r", items=[Item("item_other", 1)])
+            arriving.start_receipt(canceled, receipt_id="r", items=[Item("item_other", 1)])
         with pytest.raises(domain.ReceiptOfCanceled):
-            domain.start_receipt(canceled, receipt_id="r", items=[])
+            arriving.start_receipt(canceled, receipt_id="r", items=[])
 
     def test_a_full_receipt_ends_the_return_and_shows_what_was_paid(self) -> None:
-        receiving, lines = domain.start_receipt(
-            a_return(refund_amount=5000), receipt_id="r", items=domain.all_missing(a_return())
+        receiving, lines = arriving.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r", items=arriving.all_missing(a_return())
         )
-        done = domain.settle(
+        done = arriving.settle(
             receiving, lines=lines, refund_amount=4800, action_required=False, now=NOW
         )
         assert (done.state, done.status, done.receipt_id) == (
@@ -348,26 +387,26 @@ class TestReceipt:
         assert done.everything_received
 
     def test_a_short_receipt_can_be_completed_by_a_second_one(self) -> None:
-        first, lines = domain.start_receipt(
+        first, lines = arriving.start_receipt(
             a_return(refund_amount=5000), receipt_id="r1", items=[Item("item_mug", 1)]
         )
-        short = domain.settle(
+        short = arriving.settle(
             first, lines=lines, refund_amount=1000, action_required=False, now=NOW
         )
         assert (short.status, short.refund_amount) == (State.REQUIRES_ACTION, 5000)
-        second, lines = domain.start_receipt(
-            short, receipt_id="r2", items=domain.all_missing(short)
+        second, lines = arriving.start_receipt(
+            short, receipt_id="r2", items=arriving.all_missing(short)
         )
-        done = domain.settle(
+        done = arriving.settle(
             second, lines=lines, refund_amount=4000, action_required=False, now=NOW
         )
         assert (done.status, done.refund_amount) == (State.RECEIVED, 5000)
 
     def test_blocked_money_keeps_the_return_open(self) -> None:
-        receiving, lines = domain.start_receipt(
-            a_return(refund_amount=5000), receipt_id="r", items=domain.all_missing(a_return())
+        receiving, lines = arriving.start_receipt(
+            a_return(refund_amount=5000), receipt_id="r", items=arriving.all_missing(a_return())
         )
-        blocked = domain.settle(
+        blocked = arriving.settle(
             receiving, lines=lines, refund_amount=0, action_required=True, now=NOW
         )
         assert (blocked.status, blocked.refund_amount) == (State.REQUIRES_ACTION, 5000)
@@ -375,16 +414,75 @@ class TestReceipt:
 
     def test_the_return_of_a_claim_keeps_mirroring_the_claims_amount(self) -> None:
         of_claim = a_return(claim_id="claim_1", refund_amount=2400)
-        receiving, lines = domain.start_receipt(
-            of_claim, receipt_id="r", items=domain.all_missing(of_claim)
+        receiving, lines = arriving.start_receipt(
+            of_claim, receipt_id="r", items=arriving.all_missing(of_claim)
         )
-        quiet = domain.settle(
+        quiet = arriving.settle(
             receiving, lines=lines, refund_amount=0, action_required=False, now=NOW
         )
-        paid = domain.settle(
+        paid = arriving.settle(
             receiving, lines=lines, refund_amount=100, action_required=False, now=NOW
         )
         assert (quiet.refund_amount, paid.refund_amount) == (2400, 100)
+
+
+class TestOwedMoney:
+    OPEN = {"state": State.REQUIRES_ACTION, "status": State.REQUIRES_ACTION}
+
+    @pytest.mark.parametrize(
+        ("owed", "refund", "error"),
+        [
+            (0, None, domain.NothingOwed),
+            (500, None, None),
+            (500, 0, None),
+            (500, 500, None),
+            (500, 501, domain.MoreThanOwed),
+        ],
+    )
+    def test_what_is_owed_is_settled_or_less(
+        self, owed: int, refund: int | None, error: type[Refusal] | None
+    ) -> None:
+        owing = a_return(owed_amount=owed, **self.OPEN)
+        if error is None:
+            settling = arriving.start_settlement(owing, receipt_id="r", refund=refund)
+            assert (settling.state, settling.receipt_id) == (State.RECEIVING, "r")
+        else:
+            with pytest.raises(error):
+                arriving.start_settlement(owing, receipt_id="r", refund=refund)
+
+    def test_a_settlement_brings_no_goods(self) -> None:
+        line = Line("item_mug", 2, 2)
+        owing = a_return(line, owed_amount=500, **self.OPEN)
+        settling = arriving.start_settlement(owing, receipt_id="r", refund=None)
+        done = arriving.settle(
+            settling, lines=(), refund_amount=500, action_required=False, now=NOW
+        )
+        assert (done.status, done.refund_amount, done.received_at) == (State.RECEIVED, 500, None)
+
+    def test_a_return_that_owes_is_not_closed(self) -> None:
+        with pytest.raises(domain.StillOwed) as caught:
+            arriving.start_close(a_return(owed_amount=500, **self.OPEN))
+        assert caught.value.facts["owed_amount"] == 500
+
+
+class TestClose:
+    def test_a_short_return_is_received_with_what_came(self) -> None:
+        short = a_return(
+            Line("item_mug", 2, 1),
+            state=State.REQUIRES_ACTION,
+            status=State.REQUIRES_ACTION,
+            refund_amount=5000,
+            refunded_amount=1000,
+        )
+        closing = arriving.start_close(short)
+        assert (closing.state, closing.status) == (State.CLOSING, State.REQUIRES_ACTION)
+        closed = arriving.finish_close(closing, now=NOW)
+        assert (closed.state, closed.refund_amount, closed.closed_at) == (
+            *(State.RECEIVED, 1000),
+            NOW,
+        )
+        assert arriving.start_close(closed) == closed
+        assert arriving.finish_close(closed, now=NOW) == closed
 
 
 class TestCancel:

@@ -25,7 +25,7 @@ SINS = {
     "received without all units": (
         "UPDATE return_items SET received_quantity = 1 WHERE return_id = :done",
         "I5",
-        "received, but units are missing",
+        "received, but not what was announced",
     ),
     "canceled with units": (
         "UPDATE returns SET state = 'canceled', status = 'canceled' WHERE id = :done",
@@ -46,6 +46,16 @@ SINS = {
         "UPDATE returns SET refunded_amount = refunded_amount + 1 WHERE id = :done",
         "I9",
         "shows 2001 as refunded, its receipts paid 2000",
+    ),
+    "more money owed than a received return may": (
+        "UPDATE receipts SET owed_amount = 1 WHERE return_id = :done",
+        "I9",
+        "received, but still owes 1",
+    ),
+    "a closing nobody works on": (
+        "UPDATE returns SET state = 'closing' WHERE id = :open",
+        "I6",
+        "in state closing, but no saga is under way",
     ),
     "an event that was not said": (
         "UPDATE returns SET version = version + 1 WHERE id = :done",

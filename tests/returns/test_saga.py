@@ -18,7 +18,13 @@ from contracts.orders import (
     ReturnReceiptSettled,
     SettleReturnReceipt,
 )
-from services.returns.saga import RETURN_CANCEL, RETURN_RECEIPT, RETURN_REQUEST, SAGAS
+from services.returns.saga import (
+    RETURN_CANCEL,
+    RETURN_CLOSE,
+    RETURN_RECEIPT,
+    RETURN_REQUEST,
+    SAGAS,
+)
 from tests.returns.others import NO, Others
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -37,19 +43,51 @@ RECEIPT: dict[str, Any] = {
     "order_id": "order_1",
     "location_id": "sloc_1",
     "refund": 700,
+    "settle_owed": False,
+    "unannounced": {},
     "lines": [
-        {"line_no": 1, "line_id": "item_mug", "variant_id": "variant_mug", "quantity": 2},
-        {"line_no": 2, "line_id": "item_fee", "variant_id": None, "quantity": 1},
+        {
+            "line_no": 1,
+            "line_id": "item_mug",
+            "variant_id": "variant_mug",
+            "quantity": 2,
+            "damaged_quantity": 0,
+        },
+        {
+            "line_no": 2,
+            "line_id": "item_fee",
+            "variant_id": None,
+            "quantity": 1,
+            "damaged_quantity": 0,
+        },
     ],
 }
 UNSTOCKED = {**RECEIPT, "lines": RECEIPT["lines"][1:]}
+STRANGE = {
+    **RECEIPT,
+    "unannounced": {"item_pot": 3},
+    "lines": [
+        *RECEIPT["lines"],
+        {
+            "line_no": 3,
+            "line_id": "item_pot",
+            "variant_id": None,
+            "quantity": 3,
+            "damaged_quantity": 2,
+        },
+    ],
+}
+OWED = {**RECEIPT, "lines": [], "settle_owed": True}
 CANCEL = {"return_id": "ret_1", "order_id": "order_1"}
 
 PLAYS: dict[str, tuple[SagaTable, dict[str, Any]]] = {
     "request": (RETURN_REQUEST, REQUEST),
     "receipt": (RETURN_RECEIPT, RECEIPT),
     "receipt without stock": (RETURN_RECEIPT, UNSTOCKED),
+    "receipt of more": (RETURN_RECEIPT, STRANGE),
+    "settlement": (RETURN_RECEIPT, OWED),
     "cancel": (RETURN_CANCEL, CANCEL),
+    "close": (RETURN_CLOSE, CANCEL),
 }
 STEPS = [
     (name, step) for name, (table, facts) in PLAYS.items() for s in table.plan(facts) for step in s
@@ -91,7 +129,17 @@ class TestForward:
             ("request", ["orders.return-hold.place"]),
             ("receipt", ["inventory.receipt-stock.receive", "orders.return-receipt.settle"]),
             ("receipt without stock", ["orders.return-receipt.settle"]),
+            (
+                "receipt of more",
+                [
+                    "orders.return-receipt.check",
+                    "inventory.receipt-stock.receive",
+                    "orders.return-receipt.settle",
+                ],
+            ),
+            ("settlement", ["orders.return-receipt.settle"]),
             ("cancel", ["orders.return-hold.release"]),
+            ("close", ["orders.return-hold.release"]),
         ],
     )
     def test_a_saga_asks_its_steps_in_order_and_finishes(
@@ -115,6 +163,15 @@ class TestForward:
         ]
         assert settle.refund == 700
 
+    def test_what_orders_told_of_a_strange_line_and_only_sound_goods_go_into_stock(self) -> None:
+        _, sent = play(*begin("receipt of more"), Others())
+        stock = sent[1].message
+        assert isinstance(stock, ReceiveReceiptStock)
+        assert [(line.line_no, line.variant_id, line.quantity) for line in stock.lines] == [
+            (1, "variant_mug", 2),
+            (3, "variant_pot", 1),
+        ]
+
     def test_stock_comes_before_money_because_money_cannot_be_taken_back(self) -> None:
         others = Others(refuse={ReceiveReceiptStock})
         saga, _ = play(*begin("receipt"), others)
@@ -134,7 +191,7 @@ class TestRefusals:
         assert saga.refusals[step]["message"] == NO["message"]
 
     def test_every_step_that_can_refuse_is_refused_here(self) -> None:
-        assert {step for _, step in REFUSABLE} == {"hold", "stock"}
+        assert {step for _, step in REFUSABLE} == {"hold", "check", "stock"}
         assert {name for name, _ in STEPS} == set(PLAYS)
         assert {table.kind for table, _ in PLAYS.values()} == set(SAGAS)
 

@@ -70,13 +70,17 @@ class TestLastNet:
         with pytest.raises(DuplicateRow):
             await insert(world, id="ret_2", claim_id="claim_1")
 
-    async def test_no_more_comes_than_was_announced(self, world: World) -> None:
+    async def test_what_came_is_counted_and_can_only_become_more(self, world: World) -> None:
         await insert(world)
         await receipt(world, "rcpt_1", quantity=3)
         async with world.database.reading() as tx:
             assert await store.receipt_arrivals(tx, "rcpt_1") == (Arrival(1, "item_mug", None, 3),)
+        await world.do(store.count_arrivals, return_id="ret_1", receipt_id="rcpt_1")
+        (item,) = await world.rows("SELECT received_quantity FROM return_items")
+        assert item["received_quantity"] == 3
         with pytest.raises(CheckFailed):
-            await world.do(store.count_arrivals, return_id="ret_1", receipt_id="rcpt_1")
+            async with world.database.transaction() as tx:
+                await tx.execute("UPDATE return_items SET received_quantity = -1")
 
     async def test_a_public_state_is_also_the_status(self, world: World) -> None:
         with pytest.raises(CheckFailed):

@@ -1,0 +1,77 @@
+"""What every change of a return does: join its key, lock it, tell the outside, leave a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from chassis import audit, idempotency, outbox
+from chassis.db import Tx
+from contracts.returns import ReturnCanceled, ReturnReceived, ReturnRequested
+from services.returns import domain, store
+from services.returns.domain import Return, State
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, under which idempotency key (None: not asked to remember) and for which request."""
+
+    id: str
+    customer_id: str | None = None
+    is_customer: bool = False
+    key: str | None = None
+    fingerprint: str = ""
+
+
+async def joined(tx: Tx, caller: Caller, subject_id: str) -> str | None:
+    """What the caller's key already stands for; None when the work is ours to do."""
+    if caller.key is None:
+        return None
+    return await idempotency.claim_key(
+        tx,
+        principal=caller.id,
+        key=caller.key,
+        fingerprint=caller.fingerprint,
+        subject_id=subject_id,
+    )
+
+
+async def known(tx: Tx, return_id: str) -> Return:
+    """The return, locked. Raises ReturnNotFound."""
+    return_ = await store.return_for_update(tx, return_id)
+    if return_ is None:
+        raise domain.ReturnNotFound(return_id)
+    return return_
+
+
+async def say(
+    tx: Tx, return_: Return, event: type[ReturnRequested | ReturnReceived | ReturnCanceled]
+) -> Return:
+    """Tell the outside what became of the return; the return with its next version."""
+    told = replace(return_, version=return_.version + 1)
+    message = event(
+        id=told.order_id,
+        return_id=told.id,
+        claim_id=told.claim_id,
+        status=str(told.status),
+        refund_amount=told.refund_amount,
+        no_notification=bool(told.no_notification),
+    )
+    await outbox.put(tx, message, about=f"return/{told.id}", version=told.version)
+    return told
+
+
+async def note_down(
+    tx: Tx,
+    action: str,
+    return_id: str,
+    *,
+    before: State | None = None,
+    after: Mapping[str, Any] | None = None,
+    note: str | None = None,
+) -> None:
+    """Leave a record of a change in the audit trail."""
+    was = None if before is None else {"state": str(before)}
+    about = f"return/{return_id}"
+    await audit.record(tx, action=action, about=about, before=was, after=after, note=note)
