@@ -26,6 +26,7 @@ from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
 from gateway import (
     consumers,
+    customer_claims,
     delivering,
     drift,
     errors,
@@ -41,7 +42,9 @@ from gateway.admin import (
     batch_jobs,
     claims,
     documents,
+    evidence,
     fulfillments,
+    inquiries,
     inventory,
     notes,
     operating,
@@ -175,7 +178,8 @@ def build(
     app.state.gate = parts
     desk = (orders, fulfillments, payments, claims, returns, inventory, reservations, notes)
     work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
-    for part in (*desk, *work, storefront):
+    shop = (storefront, customer_claims)
+    for part in (*desk, inquiries, evidence, *work, *shop):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)

@@ -29,16 +29,10 @@ async def list_claims(request: Request, parts: Parts, who: Who) -> Response:
     params = {name: wire.text(query, name) for name in _FILTERS} | {
         "queue": _one_of(query, "queue", _QUEUES),
         "is_open": _one_of(query, "is_open", ("true", "false")),
+        **wire.days(query, "created_at"),
         "limit": limit,
         "offset": offset,
     }
-    dates = query.get("created_at", {})
-    if not isinstance(dates, dict):
-        raise Invalid("invalid_data", "created_at must be an object")
-    wire.reject_unknown(dates, {"gte", "lt"})
-    for operator, name in (("gte", "created_from"), ("lt", "created_before")):
-        if operator in dates:
-            params[name] = wire.date(dates[operator]).isoformat()
     return json_response(await parts.claims.get("/claims", who=who, params=params))
 
 

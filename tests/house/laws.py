@@ -25,7 +25,10 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 PURE_NOUNS = {
     "orders": ("refunds.py", "remedies.py", "fulfillments.py"),
     "inventory": ("picking.py", "reservations.py"),
+    "claims": ("inquiry.py", "pictures.py"),
 }
+# Rooms and doors of a noun of its own: what a door calls once is one of them.
+ROOM_NOUNS = ("inquiries", "inquiry_queries", "evidence", "approving")
 NOUNS = {
     "orders": (
         *PURE_NOUNS["orders"],
@@ -34,6 +37,11 @@ NOUNS = {
         *("providers.py", "worker.py"),
     ),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
+    "claims": (
+        *PURE_NOUNS["claims"],
+        *(f"{name}.py" for name in ROOM_NOUNS),
+        *("inquiry_api.py", "inquiry_store.py"),
+    ),
 }
 
 PURE = (
@@ -66,6 +74,8 @@ CODE = ("services/*", "gateway/*", "shared/*", "deploy/*")
 SQL_HOMES = (
     "services/*/store.py",
     "services/*/queries.py",
+    "services/claims/inquiry_store.py",
+    "services/claims/inquiry_queries.py",
     "services/*/invariants.py",
     "services/*/migrations/*",
     "gateway/store.py",
@@ -342,7 +352,7 @@ def one_home_each(path: str, source: str) -> list[Finding]:
 
 # --- doors and rooms ---------------------------------------------------------------------------
 
-_DOORS = ("services/*/api.py", "services/*/consumers.py")
+_DOORS = ("services/*/api.py", "services/*/inquiry_api.py", "services/*/consumers.py")
 _VERBS = {"get", "post", "put", "patch", "delete", "api_route"}
 
 
@@ -378,7 +388,7 @@ def one_inward_call(path: str, source: str) -> list[Finding]:
     """A handler in api.py or consumers.py makes exactly one call into operations or queries."""
     if not matches(path, _DOORS):
         return []
-    rooms = {"operations", "queries"}
+    rooms = {"operations", "queries", *ROOM_NOUNS}
 
     def hits() -> Iterator[tuple[int, str]]:
         for node in _tree(source).body:
@@ -396,7 +406,11 @@ def one_inward_call(path: str, source: str) -> list[Finding]:
     return _found(path, source, hits())
 
 
-_ROOMS = ("services/*/operations.py", "services/*/queries.py", *PURE)
+_ROOMS = (
+    *("services/*/operations.py", "services/*/queries.py"),
+    *(f"services/claims/{name}.py" for name in ROOM_NOUNS),
+    *PURE,
+)
 
 
 def keyword_only(path: str, source: str) -> list[Finding]:
