@@ -70,6 +70,7 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/admin/claims/{claim_id}"): _ALL,
     ("POST", "/admin/claims/{claim_id}/assign"): _DESK,
     ("POST", "/admin/claims/{claim_id}/close"): _DESK,
+    ("POST", "/admin/claims/{claim_id}/order"): _AGENTS,
     # what was reported and is not decided, and the files that show it
     ("GET", "/admin/inquiries"): _ALL,
     ("POST", "/admin/orders/{order_id}/inquiries"): _AGENTS,

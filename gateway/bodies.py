@@ -407,6 +407,15 @@ APPROVE_INQUIRY = Shape(
     }
 )
 REJECT_INQUIRY = Shape({"reason": Text(required=True, most=2000, trimmed=True)})
+LINKED_ORDER = Shape(
+    {
+        "items": ListOf(
+            Shape({"variant_id": _ID_NEEDED, "quantity": _UNITS, "unit_price": Integer(least=0)}),
+            required=True,
+            most=LINES_MAX,
+        )
+    }
+)
 WRITE_MESSAGE = Shape({"text": _SAID})
 
 # What operators send.

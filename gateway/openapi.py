@@ -52,6 +52,7 @@ _BODIES = {
     ("post", "/admin/batch-jobs"): bodies.CREATE_JOB,
     ("post", "/admin/webhooks"): bodies.CREATE_WEBHOOK,
     ("post", "/admin/webhooks/{webhook_id}"): bodies.CHANGE_WEBHOOK,
+    ("post", "/admin/claims/{claim_id}/order"): bodies.LINKED_ORDER,
     ("post", "/store/claims"): bodies.STORE_CLAIM,
     ("post", "/store/claims/{inquiry_id}/messages"): bodies.WRITE_MESSAGE,
     ("post", "/admin/orders/{order_id}/inquiries"): bodies.REPORT,

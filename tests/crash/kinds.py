@@ -130,6 +130,15 @@ KINDS = {
             claim="refused",
             weight=1,
         ),
+        Kind(
+            "inquiry approved",
+            ("report", "review", "approve"),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
         Kind("export", ("export",), status=201),
         Kind("refused: no stock", ("claim replace by none",), status=400, claim="refused"),
         Kind("refused: units", ("claim replace too many",), status=400, claim="refused"),
@@ -146,12 +155,17 @@ KINDS = {
 
 
 def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tuple[str, Any]:
-    """Path and body of an act; ``known`` has claim_id, return_id, fulfillment_id once there are
-    any."""
+    """Path and body of an act; ``known`` has claim_id, return_id, fulfillment_id, inquiry_id once
+    there are any."""
     order = f"/admin/orders/{order_id}"
     units = {"item_id": line_id, "quantity": BOUGHT + 1 if act.endswith("too many") else 1}
     if act.startswith("claim"):
         return f"{order}/claims", _claim(act.split()[1:], units)
+    if act == "report":
+        return f"{order}/inquiries", {"claim_items": [units | {"reason": "wrong_item"}]}
+    if act in ("review", "approve"):
+        body = {"type": "refund"} if act == "approve" else {}
+        return f"/admin/inquiries/{known['inquiry_id']}/{act}", body
     if act.startswith("return"):
         return f"{order}/return", {"items": [units]}
     if act.startswith("receive"):
@@ -196,8 +210,12 @@ def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
 
 def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
     """The ids that the next act needs, out of an answer: {claim_id?, return_id?,
-    fulfillment_id?}."""
+    fulfillment_id?, inquiry_id?}."""
     found = {}
+    if inquiry := answer.get("inquiry"):
+        found["inquiry_id"] = inquiry["id"]
+        if inquiry["claim_id"]:
+            found["claim_id"] = inquiry["claim_id"]
     order = answer.get("order") or {}
     for claim in order.get("claims", ()):
         if any(item["item_id"] == line_id for item in claim["claim_items"]):

@@ -34,6 +34,7 @@ PASSED_ONCE = (
 _OWNERS = {
     "claim": "claims",
     "cancel claim": "claims",
+    "approve": "claims",
     "export": "gateway",
     **dict.fromkeys(("refund", "fulfill", "ship", "unpack", "cancel order", "capture"), "orders"),
 }

@@ -28,18 +28,21 @@ PURE_NOUNS = {
     "claims": ("inquiry.py", "pictures.py"),
 }
 # Rooms and doors of a noun of its own: what a door calls once is one of them.
-ROOM_NOUNS = ("inquiries", "inquiry_queries", "evidence", "approving")
+ROOM_NOUNS = {
+    "claims": ("inquiries", "inquiry_queries", "evidence", "approving"),
+    "orders": ("linking",),
+}
 NOUNS = {
     "orders": (
         *PURE_NOUNS["orders"],
         *("holding.py", "importing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py"),
-        *("providers.py", "worker.py"),
+        *("providers.py", "worker.py", "linking.py"),
     ),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
     "claims": (
         *PURE_NOUNS["claims"],
-        *(f"{name}.py" for name in ROOM_NOUNS),
+        *(f"{name}.py" for name in ROOM_NOUNS["claims"]),
         *("inquiry_api.py", "inquiry_store.py"),
     ),
 }
@@ -388,7 +391,7 @@ def one_inward_call(path: str, source: str) -> list[Finding]:
     """A handler in api.py or consumers.py makes exactly one call into operations or queries."""
     if not matches(path, _DOORS):
         return []
-    rooms = {"operations", "queries", *ROOM_NOUNS}
+    rooms = {"operations", "queries", *ROOM_NOUNS.get(path.split("/")[1], ())}
 
     def hits() -> Iterator[tuple[int, str]]:
         for node in _tree(source).body:
@@ -408,7 +411,7 @@ def one_inward_call(path: str, source: str) -> list[Finding]:
 
 _ROOMS = (
     *("services/*/operations.py", "services/*/queries.py"),
-    *(f"services/claims/{name}.py" for name in ROOM_NOUNS),
+    *(f"services/{service}/{name}.py" for service, names in ROOM_NOUNS.items() for name in names),
     *PURE,
 )
 
