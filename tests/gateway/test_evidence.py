@@ -67,7 +67,7 @@ async def test_what_is_no_photo_leaves_nothing_behind(shop: Door, tmp_path: Path
     ana, path = await a_case(shop)
     for content, status, message in (
         (b"<script>alert(1)</script>", 400, "Send a PNG, JPEG or WebP picture, or a PDF document"),
-        (jpeg()[:-2], 400, "The file begins like a picture but is none"),
+        (jpeg()[:-2], 400, "The file begins like a picture but cannot be read as such"),
         (b"", 400, "The body is empty: send the file as the body"),
         (jpeg() + b"x" * EVIDENCE_MAX_BYTES, 413, "The body is too large."),
     ):

@@ -45,11 +45,14 @@ async def test_once_under_a_key_and_as_often_as_one_wants(shop: Door) -> None:
     assert len((await shown(shop, claim["id"]))["orders"]) == 2
 
 
-async def test_goods_may_be_given(shop: Door) -> None:
+async def test_goods_may_be_given_and_are_sent_as_with_any_order(shop: Door) -> None:
     claim = await opened(shop)
     body = {"items": [{"variant_id": "variant_mug", "quantity": 1, "unit_price": 0}]}
     order = (await shop.post(f"/admin/claims/{claim['id']}/order", body)).json()["order"]
     assert order["total"] == 0
+    method = {"option_id": "so_1", "price": 0}
+    sent_by = await shop.post(f"/admin/orders/{order['id']}/shipping-methods", method)
+    assert sent_by.status_code == 200, sent_by.text
     packed = await shop.post(
         f"/admin/orders/{order['id']}/fulfillment",
         {"items": [{"item_id": order["items"][0]["id"], "quantity": 1}], "location_id": "sloc_1"},
