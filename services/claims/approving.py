@@ -39,7 +39,7 @@ async def approve_inquiry(
     if held is not None:
         return Accepted(held, held)
     await inquiries.begin_approval(tx, before=inquiry, claim_id=claim_id, by=by, now=now)
-    reported = [
+    reported: list[dict[str, Any]] = [
         {
             "item_id": item.line_id,
             "quantity": item.quantity,

@@ -50,12 +50,12 @@ async def test_the_customers_of_two_orders_meet_nothing_of_each_other_on_any_rou
 ) -> None:
     ana, ben = await shop.customer("ana"), await shop.customer("ben")
     made = (await ana.post("/store/returns", a_return())).json()["return"]
-    item = {"item_id": "item_ana_mug", "quantity": 1, "reason": "other"}
-    body = {"order_id": "order_ana", "claim_items": [item]}
+    item = {"item_id": "item_ana_mug", "quantity": 1, "reason": "other"} | {"note": "loose handle"}
+    body: Any = {"order_id": "order_ana", "claim_items": [item]}
     told = (await ana.post("/store/claims", body)).json()["claim"]
     known = {"order_id": "order_ana", "return_id": made["id"], "customer_id": "cus_ana"}
     known["inquiry_id"] = told["id"]
-    secrets = (made["id"], told["id"], "item_ana_mug", "ana@shop.example", "Ljubljana")
+    secrets = (made["id"], "loose handle", "item_ana_mug", "ana@shop.example", "Ljubljana")
     for method, template in access.TABLE:
         path = re.sub(r"{(\w+)}", lambda match: known.get(match.group(1), "x_1"), template)
         body = None if method == "GET" else a_return() if template == "/store/returns" else {}
