@@ -120,7 +120,9 @@ async def remove_evidence(
         if owner is not None and row["author_kind"] != "customer":
             raise EvidenceNotFound(evidence_id=evidence_id)
         inquiry.check_takes_evidence(inquiry=about)
-    await inquiry_store.remove_evidence(tx, evidence_id=evidence_id)
+    if not await inquiry_store.remove_evidence(tx, evidence_id=evidence_id):
+        # Somebody was quicker while this one waited for the lock of the case.
+        raise EvidenceNotFound(evidence_id=evidence_id)
     told = {name: row[name] for name in ("id", "order_id", "inquiry_id", "claim_id")}
     event = EvidenceRemoved(**told, content_type=row["content_type"])
     await outbox.put(tx, event, about=f"evidence/{evidence_id}", version=2)

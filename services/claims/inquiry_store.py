@@ -154,9 +154,9 @@ async def count_evidence(tx: Tx, *, inquiry_id: str | None, claim_id: str | None
     )
 
 
-async def remove_evidence(tx: Tx, *, evidence_id: str) -> None:
-    """Forget a file; its bytes go after the commit."""
-    await tx.execute("DELETE FROM evidence WHERE id = :id", id=evidence_id)
+async def remove_evidence(tx: Tx, *, evidence_id: str) -> bool:
+    """Forget a file, whose bytes go after the commit; False if it was forgotten already."""
+    return bool(await tx.execute("DELETE FROM evidence WHERE id = :id", id=evidence_id))
 
 
 async def known_files(tx: Tx, *, keys: list[str]) -> set[str]:

@@ -11,10 +11,12 @@ from chassis.db import Transient
 from chassis.errors import KeyReused, NotAllowed, Refusal
 from chassis.sagas import DEADLINE_S
 from contracts.orders import PlaceClaimHold
-from services.claims import approving, inquiries, inquiry_queries, invariants
+from services.claims import approving, evidence, inquiries, inquiry_queries, invariants
+from services.claims.evidence import Kept
 from services.claims.inquiries import Tried
 from services.claims.inquiry import By, InquiryBusy, WrongState
 from services.claims.operations import Accepted
+from services.claims.pictures import Content
 from services.claims.schemas import ApproveInquiry, OpenInquiry
 from tests.claims.builders import World
 from tests.claims.test_operations import NOW, expire
@@ -192,6 +194,38 @@ class TestApprove:
         await world.pump()
         assert (await row(world, inquiry_id))["status"] == "in_review"
         assert await findings(world) == []
+
+
+class TestEvidence:
+    async def test_two_who_remove_the_same_file_at_once_say_it_once(self, world: World) -> None:
+        inquiry_id = await report(world)
+        kept = Kept("0" * 32, Content("image/png", b"pixels"), "mug.png")
+        async with world.database.transaction() as tx:
+            added = await evidence.add_to_inquiry(
+                tx,
+                inquiry_id=inquiry_id,
+                owner="cus_1",
+                kept=kept,
+                by=CUSTOMER,
+                key=None,
+                now=NOW,
+            )
+
+        async def attempt() -> str:
+            while True:
+                try:
+                    async with world.database.transaction() as tx:
+                        return await evidence.remove_evidence(
+                            tx, evidence_id=added["id"], inquiry_id=inquiry_id, owner="cus_1"
+                        )
+                except evidence.EvidenceNotFound:
+                    return "gone"
+                except Transient:
+                    continue
+
+        ends = await asyncio.gather(*(attempt() for _ in range(5)))
+        assert sorted(ends) == [kept.file_key, *["gone"] * 4]
+        assert (await world.keys()).count("claims.evidence.removed.v1") == 1
 
 
 @pytest.mark.parametrize(

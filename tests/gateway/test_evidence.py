@@ -86,6 +86,20 @@ async def test_the_same_key_keeps_one_file(shop: Door, tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 1
 
 
+async def test_more_files_than_memory_has_places_for_come_again_later(
+    shop: Door, tmp_path: Path
+) -> None:
+    ana, path = await a_case(shop)
+    places = shop.app.state.gate.uploads
+    while not places.locked():
+        await places.acquire()
+    answer = await send(ana, path, png())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert files(tmp_path) == []
+    places.release()
+    assert (await send(ana, path, png())).status_code == 200
+
+
 async def test_ten_files_are_enough(shop: Door, tmp_path: Path) -> None:
     ana, path = await a_case(shop)
     for _ in range(10):
