@@ -12,6 +12,7 @@ _PACKERS = frozenset({"admin", "agent", "warehouse"})
 _PROMISES = frozenset({"admin", "agent", "warehouse"})
 _ADMIN = frozenset({"admin"})
 _OPERATORS = frozenset({"admin", "ops"})
+_CUSTOMER = frozenset({"customer"})
 
 TABLE: dict[tuple[str, str], frozenset[str]] = {
     # people
@@ -21,8 +22,8 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/auth/token"): PUBLIC,
     ("POST", "/store/auth/token"): PUBLIC,
     ("POST", "/store/auth"): PUBLIC,
-    ("GET", "/store/auth"): frozenset({"customer"}),
-    ("DELETE", "/store/auth"): frozenset({"customer"}),
+    ("GET", "/store/auth"): _CUSTOMER,
+    ("DELETE", "/store/auth"): _CUSTOMER,
     ("GET", "/admin/users"): _ADMIN,
     ("POST", "/admin/users"): _ADMIN,
     ("GET", "/admin/users/{user_id}"): _ADMIN,
@@ -80,6 +81,21 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/claims/{claim_id}/refund"): _DESK,
     ("POST", "/admin/claims/{claim_id}/convert"): _DESK,
     ("POST", "/admin/claims/{claim_id}/convert/preview"): _DESK,
+    ("POST", "/admin/claims/{claim_id}/order"): _AGENTS,
+    # what was reported and is not decided, and the files that show it
+    ("GET", "/admin/inquiries"): _ALL,
+    ("POST", "/admin/orders/{order_id}/inquiries"): _AGENTS,
+    ("GET", "/admin/inquiries/{inquiry_id}"): _ALL,
+    ("POST", "/admin/inquiries/{inquiry_id}/review"): _DESK,
+    ("POST", "/admin/inquiries/{inquiry_id}/approve"): _DESK,
+    ("POST", "/admin/inquiries/{inquiry_id}/reject"): _DESK,
+    ("POST", "/admin/inquiries/{inquiry_id}/cancel"): _DESK,
+    ("POST", "/admin/inquiries/{inquiry_id}/messages"): _DESK,
+    ("POST", "/admin/inquiries/{inquiry_id}/evidence"): _WRITERS,
+    ("GET", "/admin/claims/{claim_id}/evidence"): _ALL,
+    ("POST", "/admin/claims/{claim_id}/evidence"): _WRITERS,
+    ("GET", "/admin/evidence/{evidence_id}"): _ALL,
+    ("DELETE", "/admin/evidence/{evidence_id}"): _DESK,
     # returns
     ("GET", "/admin/returns"): _ALL,
     ("GET", "/admin/returns/{return_id}"): _ALL,
@@ -159,6 +175,14 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/sagas/{saga_id}/compensate"): _OPERATORS,
     # storefront: what is not public is the customer's own
     ("POST", "/store/returns"): PUBLIC,
+    ("GET", "/store/claims"): _CUSTOMER,
+    ("POST", "/store/claims"): _CUSTOMER,
+    ("GET", "/store/claims/{inquiry_id}"): _CUSTOMER,
+    ("POST", "/store/claims/{inquiry_id}/cancel"): _CUSTOMER,
+    ("POST", "/store/claims/{inquiry_id}/messages"): _CUSTOMER,
+    ("POST", "/store/claims/{inquiry_id}/evidence"): _CUSTOMER,
+    ("GET", "/store/claims/{inquiry_id}/evidence/{evidence_id}"): _CUSTOMER,
+    ("DELETE", "/store/claims/{inquiry_id}/evidence/{evidence_id}"): _CUSTOMER,
     ("GET", "/store/orders"): PUBLIC,
     ("GET", "/store/orders/cart/{cart_id}"): PUBLIC,
     ("GET", "/store/orders/{order_id}"): PUBLIC,

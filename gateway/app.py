@@ -26,6 +26,7 @@ from chassis.observability import configure_logs
 from chassis.settings import EXAMPLE_SECRETS
 from gateway import (
     consumers,
+    customer_claims,
     delivering,
     drift,
     errors,
@@ -43,7 +44,9 @@ from gateway.admin import (
     conversions,
     credit_memos,
     documents,
+    evidence,
     fulfillments,
+    inquiries,
     inventory,
     notes,
     operating,
@@ -180,7 +183,8 @@ def build(
         *(inventory, reservations, notes),
     )
     work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
-    for part in (*desk, *work, storefront):
+    shop = (storefront, customer_claims)
+    for part in (*desk, inquiries, evidence, *work, *shop):
         # Limited here and not on the app, whose plain 413 would come from outside all middleware.
         app.include_router(part.router, max_body_size=BODY_MAX_BYTES)
     openapi.describe(app)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway import sheets, webhooks
 from gateway.shapes import (
     Boolean,
@@ -415,6 +417,40 @@ CREATE_JOB = Shape(
         "dry_run": Boolean(default=False),
     }
 )
+
+# What customers report, and what becomes of it (ours).
+_REPORTED = ListOf(
+    Shape(
+        {
+            "item_id": _ID_NEEDED,
+            "quantity": _UNITS,
+            "reason": OneOf(CLAIM_REASONS, required=True),
+            "note": Text(most=2000),
+        }
+    ),
+    required=True,
+    most=LINES_MAX,
+)
+_SAID = Text(required=True, most=4000, trimmed=True)
+REPORT = Shape({"claim_items": _REPORTED, "message": Text(most=4000, trimmed=True)})
+STORE_CLAIM = Shape({"order_id": _ID_NEEDED, **REPORT.fields})
+APPROVE_INQUIRY = Shape(
+    {
+        **CREATE_CLAIM.fields,
+        "claim_items": replace(CREATE_CLAIM.fields["claim_items"], required=False),
+    }
+)
+REJECT_INQUIRY = Shape({"reason": Text(required=True, most=2000, trimmed=True)})
+LINKED_ORDER = Shape(
+    {
+        "items": ListOf(
+            Shape({"variant_id": _ID_NEEDED, "quantity": _UNITS, "unit_price": Integer(least=0)}),
+            required=True,
+            most=LINES_MAX,
+        )
+    }
+)
+WRITE_MESSAGE = Shape({"text": _SAID})
 
 # What operators send.
 REPLAY = Shape({"data": Object()})

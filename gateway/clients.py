@@ -258,6 +258,31 @@ class Upstream:
         )
         return _accepted(reply)
 
+    async def put(
+        self,
+        path: str,
+        *,
+        who: Principal,
+        content: bytes,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Hand a file over, as it is; the answer's JSON. Raises as ``send``."""
+        named = {**(headers or {}), "content-type": "application/octet-stream"}
+        reply = await self._send(
+            "POST", path + _query(params), who, named, content, self._waiting_s
+        )
+        return _accepted(reply)
+
+    async def fetch(
+        self, path: str, *, who: Principal, params: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """Read a file: the reply with its headers. Raises as ``get``."""
+        reply = await self._send("GET", path + _query(params), who, {}, None, READ_TIMEOUT_S)
+        if reply.status != 200:
+            _accepted(reply)
+        return reply
+
     async def readiness(self) -> str:
         """ok, degraded, or what is wrong."""
         try:
@@ -283,7 +308,7 @@ class Upstream:
         headers["authorization"] = f"Bearer {self._issuer.mint(who, self.name)}"
         headers["x-request-id"] = context.current().correlation_id
         if body is not None:
-            headers["content-type"] = "application/json"
+            headers.setdefault("content-type", "application/json")
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._transport.send(method, path, headers, body)

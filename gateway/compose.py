@@ -52,7 +52,7 @@ _OWN_VARIANT = frozenset({"tax_rate", "categories", "final_sale"})
 _OWN_CLAIM = frozenset(
     {
         *("status", "recovery_point", "explanation", "return_id", "currency_code", "timeline"),
-        *("is_open", "closed_at", "closed_by", "assigned_to", "return_status"),
+        *("is_open", "closed_at", "closed_by", "assigned_to", "return_status", "inquiry_id"),
     }
 )
 
@@ -274,6 +274,8 @@ def view(whole: Json, *, wanted: Asked) -> Json:
             shown[name] = [_without(line, _OWN_LINE) for line in _returnable(whole)]
         elif name in RELATIONS:
             shown[name] = _relation(name, whole[name], tags=wanted.tags)
+    if whole.get("claim_id"):
+        shown["claim_id"] = whole["claim_id"]  # ours, and of no order that Medusa knows
     for name, paths in wanted.parts.items():
         shown[name] = _picked(_relation(name, whole[name], tags=False), paths)
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -22,6 +23,12 @@ from gateway.settings import GatewaySettings
 from gateway.webhooks import Webhooks
 
 COOKIE = "reclamo_session"
+UPLOADS_AT_ONCE = 8
+# No form of another site can send these: a browser asks first (CORS), and nobody else is allowed.
+_NO_FORM = frozenset(
+    {"application/json", "application/octet-stream", "application/pdf"}
+    | {"image/png", "image/jpeg", "image/webp"}
+)
 SECURE_COOKIE = f"__Host-{COOKIE}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 GUEST = Principal("guest", "guest")
@@ -70,6 +77,8 @@ class Gate:
     exports: Exports
     # The gateway's own operator's door, asked like that of a service.
     own: Upstream
+    # Places for files that are on their way through memory.
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     buckets: Buckets = field(init=False)
     token_buckets: Buckets = field(init=False)
 
@@ -142,7 +151,7 @@ def _refuse_forgery(request: Request, settings: GatewaySettings) -> None:
     if "origin" not in request.headers and "sec-fetch-site" not in request.headers:
         raise Forbidden("cross_site", "The request does not say which site it comes from.")
     content_type = request.headers.get("content-type", "").split(";")[0].strip()
-    if content_type and content_type != "application/json":
+    if content_type and content_type.lower() not in _NO_FORM:
         raise Forbidden("cross_site", "Send JSON.")
 
 

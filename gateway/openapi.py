@@ -59,10 +59,18 @@ _BODIES = {
     ("post", "/admin/batch-jobs"): bodies.CREATE_JOB,
     ("post", "/admin/webhooks"): bodies.CREATE_WEBHOOK,
     ("post", "/admin/webhooks/{webhook_id}"): bodies.CHANGE_WEBHOOK,
+    ("post", "/admin/claims/{claim_id}/order"): bodies.LINKED_ORDER,
+    ("post", "/store/claims"): bodies.STORE_CLAIM,
+    ("post", "/store/claims/{inquiry_id}/messages"): bodies.WRITE_MESSAGE,
+    ("post", "/admin/orders/{order_id}/inquiries"): bodies.REPORT,
+    ("post", "/admin/inquiries/{inquiry_id}/approve"): bodies.APPROVE_INQUIRY,
+    ("post", "/admin/inquiries/{inquiry_id}/reject"): bodies.REJECT_INQUIRY,
+    ("post", "/admin/inquiries/{inquiry_id}/messages"): bodies.WRITE_MESSAGE,
     ("post", "/admin/dead-letters/{letter_id}/replay"): bodies.REPLAY,
     ("post", "/admin/dead-letters/{letter_id}/discard"): bodies.REASON,
     ("post", "/admin/sagas/{saga_id}/compensate"): bodies.REASON,
 }
+_FILES = ("image/png", "image/jpeg", "image/webp", "application/pdf")
 _ERROR = {
     "type": "object",
     "required": ["type", "message"],
@@ -108,6 +116,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 operation["requestBody"] = {
                     "content": {"application/json": {"schema": json_schema(shape)}}
                 }
+            if method == "post" and path.endswith("/evidence"):
+                binary = {"schema": {"type": "string", "format": "binary"}}
+                operation["requestBody"] = {"content": dict.fromkeys(_FILES, binary)}
             operation["responses"].pop("422", None)
             operation["responses"]["4XX"] = {"description": "Refused", **error}
     document["webhooks"] = {

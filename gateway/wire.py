@@ -97,6 +97,25 @@ def texts(given: Mapping[str, Any], name: str) -> list[str] | None:
     return values
 
 
+def choices(given: Mapping[str, Any], name: str, values: Collection[str]) -> list[str] | None:
+    """A parameter that is one or several of these; raises Invalid that names them."""
+    found = texts(given, name)
+    if found is not None and not set(found) <= set(values):
+        told = ", ".join(values)
+        raise Invalid("invalid_data", f"{name} must be one of the following values: {told}")
+    return found
+
+
+def days(given: Mapping[str, Any], name: str) -> dict[str, str]:
+    """``name[gte]`` and ``name[lt]`` as services read them: {created_from, created_before}."""
+    dates = given.get(name, {})
+    if not isinstance(dates, dict):
+        raise Invalid("invalid_data", f"{name} must be an object")
+    reject_unknown(dates, {"gte", "lt"})
+    bounds = (("gte", "created_from"), ("lt", "created_before"))
+    return {told: date(dates[sign]).isoformat() for sign, told in bounds if sign in dates}
+
+
 def reject_unknown(given: Collection[str], allowed: Collection[str]) -> None:
     """Raises Invalid, in Medusa's words, for names that are not allowed."""
     unknown = [f"property {name[:100]} should not exist" for name in given if name not in allowed]

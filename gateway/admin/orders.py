@@ -184,7 +184,7 @@ async def create_claim(request: Request, order_id: str, parts: Parts, who: Who) 
     tried = answers.attempt(request, body)
 
     async def work() -> Any:
-        claim = await _drawn_up(parts, who, order_id, check(bodies.CREATE_CLAIM, body))
+        claim = await drawn_up(parts, who, order_id, check(bodies.CREATE_CLAIM, body))
         async with _order_told_first(parts, who, order_id):
             await parts.claims.send(
                 "POST", "/claims", who=who, body=claim, headers=tried.upstream_headers
@@ -203,7 +203,7 @@ async def preview_claim(request: Request, order_id: str, parts: Parts, who: Who)
 
     async def work() -> Any:
         given = check(bodies.CREATE_CLAIM, body)
-        claim = await _drawn_up(parts, who, order_id, given)
+        claim = await drawn_up(parts, who, order_id, given)
         async with _order_told_first(parts, who, order_id):
             plan = await parts.claims.send("POST", "/claims/preview", who=who, body=claim)
         held, reserved = await asyncio.gather(
@@ -262,7 +262,7 @@ async def update_claim(
     return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
-async def _drawn_up(
+async def drawn_up(
     parts: Gate, who: Principal, order_id: str, given: dict[str, Any]
 ) -> dict[str, Any]:
     """The body of the claims service: with what it needs to know of the order, and prices."""
@@ -315,7 +315,7 @@ def _claim(given: dict[str, Any]) -> dict[str, Any]:
     """Medusa's body in the words of the claims service: lists are never null there."""
     items = [
         {**item, "tags": item.get("tags") or [], "images": item.get("images") or []}
-        for item in given["claim_items"]
+        for item in given["claim_items"] or ()
     ]
     return {
         **given,

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from chassis import saga_log, serve
+from chassis import saga_log, serve, settings
 from chassis.auth import Verifier
 from chassis.db import Database, Tx
+from chassis.files import LocalFiles
 from chassis.loops import Loop
 from chassis.messaging import Bus
 from chassis.operating import SagaDesk
 from chassis.service import Service
-from services.claims import api, consumers, invariants, operations, saga, store
+from services.claims import (
+    api,
+    consumers,
+    inquiry_api,
+    invariants,
+    operations,
+    saga,
+    store,
+)
+from services.claims.evidence import Sweeper
 from services.claims.settings import Settings
 
 
-def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) -> Service:
+def build(given: settings.Settings, database: Database, bus: Bus, verifier: Verifier) -> Service:
     """The service on a given database and bus."""
+    own = Settings.of(given)
     database.serve("claims", store.METADATA)
+    files = LocalFiles(own.evidence_folder)
 
     async def expire_one(tx: Tx, saga_id: str, now: datetime) -> None:
         await operations.expire_saga(tx, saga_id=saga_id, now=now)
@@ -36,15 +48,20 @@ def build(settings: Settings, database: Database, bus: Bus, verifier: Verifier) 
         database=database,
         bus=bus,
         verifier=verifier,
-        routers=[api.router],
+        routers=[api.router, inquiry_api.router],
         subscriptions=consumers.SUBSCRIPTIONS,
-        loops=[Loop("claims.timers", wake_due, idle_s=1.0)],
-        verify_sender=settings.bus_verify_sender,
+        loops=[
+            Loop("claims.timers", wake_due, idle_s=1.0),
+            Loop("claims.evidence", Sweeper(database, files).step, idle_s=1800.0),
+        ],
+        verify_sender=own.bus_verify_sender,
         books=invariants,
         release=release,
         sagas=SagaDesk(saga.SAGAS, give_up),
     )
-    service.app.state.wait_bound_s = settings.wait_bound_s
+    service.app.state.wait_bound_s = own.wait_bound_s
+    service.app.state.files = files
+    service.app.state.inquiries_a_day = own.inquiries_per_day
     return service
 
 

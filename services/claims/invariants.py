@@ -32,7 +32,7 @@ async def findings(tx: Tx) -> list[Row]:
         }
         for row in gaps
     ]
-    return [*found, *await _sent(tx)]
+    return [*found, *await _sent(tx), *await _of_inquiries(tx)]
 
 
 async def _sent(tx: Tx) -> list[Row]:
@@ -61,6 +61,50 @@ async def _sent(tx: Tx) -> list[Row]:
         for row in lines
         if row["fulfilled_quantity"] != packed[row["line_id"]]
         or row["shipped_quantity"] != shipped[row["line_id"]]
+    ]
+
+
+async def _of_inquiries(tx: Tx) -> list[Row]:
+    """An approved inquiry is one claim and the other way round; each of its turns was said."""
+    apart = await tx.fetch(
+        "SELECT i.id, i.status, i.claim_id FROM inquiries i LEFT JOIN claims c"
+        " ON c.id = i.claim_id AND c.inquiry_id = i.id AND (i.status = 'approving'"
+        " OR (c.status <> 'refused' AND c.recovery_point = 'finished'))"
+        " WHERE i.status IN ('approving', 'approved') AND c.id IS NULL"
+    )
+    found = [
+        {
+            "invariant": "I21",
+            "id": row["id"],
+            "message": f"the inquiry is {row['status']}, its claim {row['claim_id']} is not there",
+        }
+        for row in apart
+    ]
+    strays = await tx.fetch(
+        "SELECT c.id, c.inquiry_id FROM claims c LEFT JOIN inquiries i"
+        " ON i.id = c.inquiry_id AND i.claim_id = c.id"
+        " WHERE c.inquiry_id IS NOT NULL AND c.status <> 'refused' AND i.id IS NULL"
+    )
+    found += [
+        {
+            "invariant": "I21",
+            "id": row["id"],
+            "message": f"its inquiry {row['inquiry_id']} does not know of this claim",
+        }
+        for row in strays
+    ]
+    gaps = await tx.fetch(
+        "SELECT i.id, i.version, COUNT(o.id) AS events FROM inquiries i"
+        " LEFT JOIN outbox o ON o.aggregatetype = 'inquiry' AND o.aggregateid = i.id"
+        " GROUP BY i.id, i.version HAVING COUNT(o.id) <> i.version"
+    )
+    return found + [
+        {
+            "invariant": "I10",
+            "id": row["id"],
+            "message": f"version {row['version']} but {row['events']} events were said",
+        }
+        for row in gaps
     ]
 
 

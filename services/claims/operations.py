@@ -37,6 +37,7 @@ from services.claims import (
     fulfilling,
     fulfillment_saga,
     fulfillments,
+    inquiries,
     saga,
     store,
 )
@@ -102,10 +103,23 @@ async def open_claim(
     )
     if held is not None:
         return Accepted(held, held)
-    claim, facts = _drawn_up(claim_id, request)
-    await store.add(
-        tx, claim=claim, request=request | {"idempotency_key": key}, created_by=principal, now=now
+    await take_on(
+        tx,
+        claim_id=claim_id,
+        request=request | {"idempotency_key": key},
+        principal=principal,
+        now=now,
     )
+    return Accepted(claim_id, claim_id)
+
+
+async def take_on(
+    tx: Tx, *, claim_id: str, request: dict[str, Any], principal: str, now: datetime
+) -> None:
+    """Begin the claim of that id: claim, saga and first commands. ``request``: what ``open_claim``
+    takes, and ``inquiry_id`` if it answers one. Raises Invalid as ``open_claim``."""
+    claim, facts = _drawn_up(claim_id, request)
+    await store.add(tx, claim=claim, request=request, created_by=principal, now=now)
     await saga_log.begin(
         tx, saga.CREATION, saga_id=claim_id, subject_id=claim_id, facts=facts, now=now
     )
@@ -120,7 +134,6 @@ async def open_claim(
             "refund_amount": claim.refund_amount,
         },
     )
-    return Accepted(claim_id, claim_id)
 
 
 def plan_claim(*, request: dict[str, Any]) -> Plan:
@@ -148,6 +161,8 @@ def _drawn_up(claim_id: str, request: dict[str, Any]) -> tuple[Claim, dict[str, 
         return_shipping=request["return_shipping"],
         location_id=request["return_location_id"],
     )
+    if request.get("inquiry_id"):
+        facts["inquiry_id"] = request["inquiry_id"]
     return claim, facts
 
 
@@ -558,6 +573,15 @@ async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
     else:
         return
     await _say(tx, claim, change, now)
+    # Only what is over for good counts: a saga that turned back may still turn forward again.
+    if moved.over and moved.kind == saga.CREATION.kind and moved.facts.get("inquiry_id"):
+        await inquiries.claim_decided(
+            tx,
+            inquiry_id=moved.facts["inquiry_id"],
+            claim_id=claim.id,
+            refusal=change.claim.refusal,
+            now=now,
+        )
     if moved.over or change.claim.refusal:
         tx.wake(moved.id)
 

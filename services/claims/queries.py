@@ -182,6 +182,7 @@ def _claim(row: Row, items: list[Row], lines: list[Row], fulfillments: list[Row]
         "closed_by": row["closed_by"],
         "assigned_to": row["assigned_to"],
         "return_status": row["return_status"],
+        "inquiry_id": row["inquiry_id"],
         "no_notification": row["no_notification"],
         "metadata": row["metadata"],
         "idempotency_key": row["idempotency_key"],

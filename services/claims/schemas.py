@@ -157,3 +157,42 @@ class ConvertClaim(_Strict):
     shipping_methods: list[ShippingMethod] | None = Field(None, max_length=100)
     refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
     order: OrderFacts | None = None
+
+
+class ReportedItem(_Strict):
+    """A line that something is wrong with: how many units, and what."""
+
+    item_id: str = Field(max_length=255)
+    quantity: int = Field(ge=1, le=_UNITS_MAX)
+    reason: str = Field(max_length=100)
+    note: str | None = Field(None, max_length=2000)
+
+
+class OpenInquiry(_Strict):
+    """The body of ``POST /inquiries``; ``claimable`` is what orders says may be claimed of each
+    line of the order."""
+
+    order_id: str
+    customer_id: str | None = None
+    claim_items: list[ReportedItem] = Field(max_length=100)
+    message: str | None = Field(None, max_length=4000)
+    claimable: dict[str, int]
+
+
+class ApproveInquiry(OpenClaim):
+    """The body of ``POST /inquiries/{id}/approve``: a claim, by default of what was reported."""
+
+    order_id: str = ""
+    claim_items: list[Item] = Field([], max_length=100)
+
+
+class Reason(_Strict):
+    """Why: the customer reads it."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class Message(_Strict):
+    """What one side writes to the other."""
+
+    text: str = Field(min_length=1, max_length=4000)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from chassis.audit import audit_table
-from chassis.db import Instant, Json, Row, Tx, metadata
+from chassis.db import Instant, Json, Row, Serial, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
 from chassis.outbox import outbox_table
@@ -55,6 +55,7 @@ CLAIMS = sa.Table(
     sa.Column("return_status", sa.Text),
     sa.Column("busy_with", sa.Text),
     sa.Column("stock_id", sa.Text, index=True),
+    sa.Column("inquiry_id", sa.Text),
     sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
     sa.CheckConstraint(
         "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"
@@ -63,6 +64,14 @@ CLAIMS = sa.Table(
     sa.Index("ix_claims_order", "order_id"),
     sa.Index("ix_claims_created", "created_at", "id"),
     sa.Index("ix_claims_return", "return_id"),
+    # An inquiry becomes one claim; those that were refused on the way do not count.
+    sa.Index(
+        "uq_claims_inquiry",
+        "inquiry_id",
+        unique=True,
+        sqlite_where=sa.text("status <> 'refused'"),
+        postgresql_where=sa.text("status <> 'refused'"),
+    ),
 )
 
 CLAIM_ITEMS = sa.Table(
@@ -127,13 +136,92 @@ CLAIM_FULFILLMENTS = sa.Table(
     ),
 )
 
+INQUIRIES = sa.Table(
+    "inquiries",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("order_id", sa.Text, nullable=False),
+    sa.Column("customer_id", sa.Text),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("claim_id", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("refusal", Json),
+    sa.Column("assigned_to", sa.Text),
+    sa.Column("history", Json, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint(
+        "status IN ('pending', 'in_review', 'approving', 'approved', 'rejected', 'canceled')",
+        name="status",
+    ),
+    sa.CheckConstraint(
+        "(status IN ('approving', 'approved')) = (claim_id IS NOT NULL)", name="claim"
+    ),
+    sa.Index("ix_inquiries_created", "created_at", "id"),
+    sa.Index("ix_inquiries_order", "order_id"),
+    sa.Index("ix_inquiries_customer", "customer_id", "created_at"),
+)
+
+INQUIRY_ITEMS = sa.Table(
+    "inquiry_items",
+    METADATA,
+    sa.Column("inquiry_id", sa.Text, sa.ForeignKey("inquiries.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("line_id", sa.Text, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("note", sa.Text),
+    sa.CheckConstraint("quantity > 0", name="quantity"),
+)
+
+INQUIRY_MESSAGES = sa.Table(
+    "inquiry_messages",
+    METADATA,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("inquiry_id", sa.Text, sa.ForeignKey("inquiries.id"), nullable=False, index=True),
+    sa.Column("author_kind", sa.Text, nullable=False),
+    sa.Column("author_id", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("author_kind IN ('customer', 'shop')", name="author_kind"),
+)
+
+# One row per order that was ever reported: its lock puts inquiries about an order in a row.
+REPORTED_ORDERS = sa.Table(
+    "reported_orders", METADATA, sa.Column("order_id", sa.Text, primary_key=True)
+)
+
+EVIDENCE = sa.Table(
+    "evidence",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("order_id", sa.Text, nullable=False),
+    sa.Column("inquiry_id", sa.Text, sa.ForeignKey("inquiries.id"), index=True),
+    sa.Column("claim_id", sa.Text, sa.ForeignKey("claims.id"), index=True),
+    sa.Column("file_key", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("author_kind", sa.Text, nullable=False),
+    sa.Column("author_id", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("size_bytes > 0", name="size"),
+    sa.CheckConstraint("author_kind IN ('customer', 'shop')", name="author_kind"),
+    sa.CheckConstraint("(inquiry_id IS NULL) <> (claim_id IS NULL)", name="about"),
+)
+
 
 # Most claims send nothing out, and need no second look for it.
 SENDS_OUT = "EXISTS (SELECT 1 FROM additional_items a WHERE a.claim_id = claims.id) AS sends_out"
 
 
 async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datetime) -> None:
-    """Store a new claim. ``request``: idempotency_key, metadata, address and shipping methods."""
+    """Store a new claim. ``request``: idempotency_key, inquiry_id, metadata, address and shipping
+    methods."""
     row = _state(claim) | {
         "id": claim.id,
         "order_id": claim.order_id,
@@ -143,6 +231,7 @@ async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datet
         "shipping_methods": request.get("shipping_methods") or [],
         "metadata": request.get("metadata"),
         "idempotency_key": request.get("idempotency_key"),
+        "inquiry_id": request.get("inquiry_id"),
         "created_by": created_by,
         "created_at": now,
         "updated_at": now,

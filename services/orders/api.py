@@ -19,7 +19,7 @@ from chassis.db import Database
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from contracts.orders import PlaceClaimHold, RetryClaimRefund
-from services.orders import operations, queries, schemas
+from services.orders import linking, operations, queries, schemas
 from services.orders.operations import Caller
 
 # A batch of the importer is one transaction: large enough to be quick, small enough to be short.
@@ -513,6 +513,36 @@ async def remove_note(note_id: str, db: Db, who: Who) -> Response:
 async def _note(db: Database, note_id: str) -> Response:
     async with db.reading() as tx:
         return http.json_response({"note": await queries.note_by_id(tx, note_id=note_id)})
+
+
+# ---- orders that follow from a claim ------------------------------------------------------------
+
+
+@router.get("/claims/{claim_id}/orders")
+async def orders_of_claim(claim_id: str, db: Db, who: Who) -> Response:
+    """The orders that follow from a claim: {orders}, in a few words."""
+    _staff(who)
+    async with db.reading() as tx:
+        orders = await queries.orders_of_claim(tx, claim_id=claim_id)
+    return http.json_response({"orders": orders})
+
+
+@router.post("/linked-orders")
+async def open_linked_order(
+    body: schemas.OpenLinkedOrder, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Open an order that follows from a claim: {order_id}."""
+    _may_change(who)
+    async with http.accepting(db) as tx:
+        order_id = await linking.open_linked_order(
+            tx,
+            request=body.model_dump(exclude_none=True),
+            principal=who.id,
+            key=attempt.key,
+            fingerprint=attempt.fingerprint,
+            now=clock.now(),
+        )
+    return http.json_response({"order_id": order_id})
 
 
 # ---- customers and reference data ---------------------------------------------------------------

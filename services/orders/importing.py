@@ -127,6 +127,9 @@ def _checked(name: str, raw: Sequence[Any], outcome: Outcome) -> list[Record]:
 
 def _record(name: str, path: str, parsed: Any) -> Record:
     content: Row = parsed.model_dump(mode="json", exclude={"password"})
+    if content.get("claim_id", "") is None:
+        # Few orders follow from a claim, and what all others are known by stays the same.
+        del content["claim_id"]
     if content["id"] is None:
         # The same record without an id is the same record: its content names it.
         content["id"] = derived_id(_PREFIXES[name], _canonical(content))
@@ -444,6 +447,7 @@ def _order_row(record: Record, display_id: int, options: Mapping[str, Row], now:
         "extra": _extra(content, schemas.ORDER_EXTRA),
         "search": _search(order.email, display_id, first_name),
         "content_hash": record.hash,
+        "claim_id": order.claim_id,
         "canceled_at": created_at if order.status == "canceled" else None,
         "created_at": created_at,
         "updated_at": created_at,

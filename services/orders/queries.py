@@ -95,6 +95,15 @@ async def claimable(tx: Tx, *, order_id: str) -> list[Row]:
     return rows
 
 
+async def orders_of_claim(tx: Tx, *, claim_id: str) -> list[Row]:
+    """The orders that follow from a claim, oldest first, in a few words."""
+    return await tx.fetch(
+        "SELECT id, display_id, status, payment_status, fulfillment_status, created_at FROM orders"
+        " WHERE claim_id = :claim_id ORDER BY created_at, id",
+        claim_id=claim_id,
+    )
+
+
 async def order_facts(tx: Tx, *, order_id: str, customer_id: str | None) -> Row:
     """The few facts that other decisions need, cheaply. Raises ``order_unknown``."""
     row = await tx.fetch_one(
@@ -181,6 +190,7 @@ def _order(
         "no_notification": row["no_notification"],
         "idempotency_key": None,
         "external_id": None,
+        "claim_id": row["claim_id"],
         "sales_channel_id": row["sales_channel_id"],
         **_totals(row, priced),
         "billing_address": _address(row, "billing_address"),
@@ -876,6 +886,7 @@ def _exported(row: Row, lines: list[Row], payments: list[Row], fulfillments: lis
             " metadata shipping_address billing_address discounts",
         ),
         **(row["extra"] or {}),
+        **({"claim_id": row["claim_id"]} if row["claim_id"] else {}),
         "items": [
             {
                 **_only(

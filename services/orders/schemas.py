@@ -246,6 +246,7 @@ class ImportOrder(_Record):
     store: Words | None = None
     customer_reference: Words | None = None
     price_mode: Words | None = None
+    claim_id: Id | None = None
 
 
 ORDER_EXTRA = ("store", "customer_reference", "price_mode")
@@ -375,6 +376,25 @@ class UpdateCustomer(BaseModel):
     first_name: Words | None = None
     last_name: Words | None = None
     phone: Words | None = None
+
+
+class LinkedItem(_Body):
+    """A line of an order that follows from a claim; ``unit_price`` is minor units."""
+
+    variant_id: Id
+    title: Words
+    description: Words | None = None
+    sku: Words | None = None
+    unit_price: Money
+    quantity: Annotated[int, Field(ge=1, le=_UNITS_MAX)]
+
+
+class OpenLinkedOrder(_Body):
+    """An order that follows from a claim on ``of_order_id``."""
+
+    claim_id: Id
+    of_order_id: Id
+    items: Annotated[list[LinkedItem], Field(min_length=1, max_length=100)]
 
 
 class WriteNote(BaseModel):

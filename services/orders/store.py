@@ -134,6 +134,8 @@ orders = sa.Table(
     sa.Column("search", _Text, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False, default=0),
     sa.Column("content_hash", _Text, nullable=False),
+    # The claim that this order follows from.
+    sa.Column("claim_id", _Text, index=True),
     sa.Column("canceled_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
@@ -539,6 +541,18 @@ async def details(tx: Tx, *, order_id: str) -> Row | None:
     return await tx.fetch_one(
         "SELECT o.display_id, o.email, o.shipping_address, o.billing_address, o.shipping_methods,"
         " r.countries FROM orders o LEFT JOIN regions r ON r.id = o.region_id WHERE o.id = :id",
+        id=order_id,
+    )
+
+
+async def customer_and_place(tx: Tx, *, order_id: str) -> Row | None:
+    """What an order to the same customer has in common with this one, and whether prices of its
+    region contain the tax. An order that was taxed line by line gives the rate of its region."""
+    return await tx.fetch_one(
+        "SELECT o.status, o.email, o.customer_id, o.region_id, o.sales_channel_id,"
+        " o.currency_code, COALESCE(o.tax_rate, r.tax_rate) AS tax_rate, o.no_notification,"
+        " o.shipping_address, o.billing_address, r.includes_tax"
+        " FROM orders o LEFT JOIN regions r ON r.id = o.region_id WHERE o.id = :id",
         id=order_id,
     )
 

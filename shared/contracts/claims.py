@@ -218,6 +218,139 @@ class ClaimShipmentCreated(_ClaimGoodsState):
     tracking_numbers: list[str] = []
 
 
+# ---- inquiries and evidence
+
+_INQUIRY: dict[str, Any] = {
+    "id": "inq_01",
+    "order_id": "order_01",
+    "customer_id": "cus_01",
+    "status": "pending",
+    "claim_id": None,
+    "items": [{"line_id": "item_01", "quantity": 1}],
+}
+
+
+class _InquiryState(Event):
+    """What every event of an inquiry tells: its public state after the change."""
+
+    name: str
+    id: str
+    order_id: str
+    customer_id: str | None = None
+    status: str
+    claim_id: str | None = None
+    items: list[LineQuantity] = []
+
+
+class InquiryCreated(_InquiryState):
+    """Said by claims when a problem with an order was reported; for outside only."""
+
+    key: ClassVar[str] = "claims.inquiry.created.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "inquiry.created", **_INQUIRY}
+    name: str = "inquiry.created"
+
+
+class InquiryReviewStarted(_InquiryState):
+    """Said by claims when somebody took an inquiry into review; for outside only."""
+
+    key: ClassVar[str] = "claims.inquiry.review-started.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inquiry.review_started",
+        **_INQUIRY,
+        "status": "in_review",
+    }
+    name: str = "inquiry.review_started"
+
+
+class InquiryApproved(_InquiryState):
+    """Said by claims when the claim that an inquiry became is there; for outside only."""
+
+    key: ClassVar[str] = "claims.inquiry.approved.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inquiry.approved",
+        **_INQUIRY,
+        "status": "approved",
+        "claim_id": "claim_01",
+    }
+    name: str = "inquiry.approved"
+
+
+class InquiryRejected(_InquiryState):
+    """Said by claims when the shop said no to an inquiry; for outside only."""
+
+    key: ClassVar[str] = "claims.inquiry.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inquiry.rejected",
+        **_INQUIRY,
+        "status": "rejected",
+    }
+    name: str = "inquiry.rejected"
+
+
+class InquiryCanceled(_InquiryState):
+    """Said by claims when an inquiry was taken back before anybody looked; for outside only."""
+
+    key: ClassVar[str] = "claims.inquiry.canceled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inquiry.canceled",
+        **_INQUIRY,
+        "status": "canceled",
+    }
+    name: str = "inquiry.canceled"
+
+
+class InquiryMessageAdded(_InquiryState):
+    """Said by claims when customer or shop wrote to the other in an inquiry; for outside only.
+
+    Its text is asked for.
+    """
+
+    key: ClassVar[str] = "claims.inquiry.message-added.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "inquiry.message_added",
+        **_INQUIRY,
+        "by": "customer",
+    }
+    name: str = "inquiry.message_added"
+    by: str
+
+
+class _EvidenceState(Event):
+    """What every event of a piece of evidence tells; the file is asked for."""
+
+    name: str
+    id: str
+    order_id: str
+    inquiry_id: str | None = None
+    claim_id: str | None = None
+    content_type: str
+
+
+_FILE: dict[str, Any] = {
+    "id": "evid_01",
+    "order_id": "order_01",
+    "inquiry_id": "inq_01",
+    "claim_id": None,
+    "content_type": "image/jpeg",
+}
+
+
+class EvidenceAdded(_EvidenceState):
+    """Said by claims when a file was added to an inquiry or a claim; for outside only."""
+
+    key: ClassVar[str] = "claims.evidence.added.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "evidence.added", **_FILE}
+    name: str = "evidence.added"
+
+
+class EvidenceRemoved(_EvidenceState):
+    """Said by claims when a file was removed again; for outside only."""
+
+    key: ClassVar[str] = "claims.evidence.removed.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "evidence.removed", **_FILE}
+    name: str = "evidence.removed"
+
+
 MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimCreated,
     ClaimItemCreated,
@@ -233,4 +366,12 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimFulfillmentCreated,
     ClaimFulfillmentCanceled,
     ClaimShipmentCreated,
+    InquiryCreated,
+    InquiryReviewStarted,
+    InquiryApproved,
+    InquiryRejected,
+    InquiryCanceled,
+    InquiryMessageAdded,
+    EvidenceAdded,
+    EvidenceRemoved,
 )

@@ -678,6 +678,23 @@ class _OrderState(Event):
     payment_status: str
 
 
+class OrderPlaced(_OrderState):
+    """Said by orders when an order was opened that follows from a claim; for outside only."""
+
+    key: ClassVar[str] = "orders.order.placed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "order.placed",
+        "id": "order_02",
+        "no_notification": False,
+        "status": "pending",
+        "fulfillment_status": "not_fulfilled",
+        "payment_status": "not_paid",
+        "claim_id": "claim_01",
+    }
+    name: str = "order.placed"
+    claim_id: str | None = None
+
+
 class OrderCompleted(_OrderState):
     """Said by orders when somebody declared an order completed; for outside only."""
 
@@ -808,6 +825,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     OrderShipmentCreated,
     OrderPaymentCaptured,
     OrderPaymentCaptureFailed,
+    OrderPlaced,
     OrderCompleted,
     OrderArchived,
     OrderCanceled,

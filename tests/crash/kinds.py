@@ -201,6 +201,15 @@ KINDS = {
             claim="refused",
             weight=1,
         ),
+        Kind(
+            "inquiry approved",
+            ("report", "review", "approve"),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
         Kind("export", ("export",), status=201),
         Kind("refused: no stock", ("claim replace by none",), status=400, claim="refused"),
         Kind("refused: units", ("claim replace too many",), status=400, claim="refused"),
@@ -231,6 +240,11 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
         return f"{order}/claims", _claim(act.split()[1:], units)
     if act in _ABOUT_CLAIM:
         return _about_claim(act, order, known)
+    if act == "report":
+        return f"{order}/inquiries", {"claim_items": [units | {"reason": "wrong_item"}]}
+    if act in ("review", "approve"):
+        said = {"type": "refund"} if act == "approve" else {}
+        return f"/admin/inquiries/{known['inquiry_id']}/{act}", said
     if act.startswith("return"):
         if act == "return the new one":
             units["item_id"] = known["new_line_id"]
@@ -303,8 +317,12 @@ def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
 
 def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
     """The ids that the next act needs, out of an answer: {claim_id?, return_id?, fulfillment_id?,
-    parcel_id? (what the claim packed), new_line_id? (what it sends)}."""
+    inquiry_id?, parcel_id? (what the claim packed), new_line_id? (what it sends)}."""
     found = {}
+    if inquiry := answer.get("inquiry"):
+        found["inquiry_id"] = inquiry["id"]
+        if inquiry["claim_id"]:
+            found["claim_id"] = inquiry["claim_id"]
     order = answer.get("order") or {}
     for claim in order.get("claims", ()):
         if any(item["item_id"] == line_id for item in claim["claim_items"]):

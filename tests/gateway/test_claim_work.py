@@ -365,3 +365,19 @@ class TestClaimable:
     async def test_an_order_that_is_not_there_has_no_lines(self, shop: Door) -> None:
         answer = await shop.get("/admin/orders/order_none/claimable")
         assert told(answer) == (404, "Order with id order_none was not found")
+
+
+class TestList:
+    """What Spryker's list of reclamations shows: whose each is, searched by customer (RC9)."""
+
+    async def test_it_shows_whose_each_is_and_finds_it_by_that(self, shop: Door) -> None:
+        claim = await opened(shop)
+        page = (await shop.get("/admin/claims?expand=order")).json()
+        (order,) = [each["order"] for each in page["claims"]]
+        assert (order["id"], order["email"]) == ("order_ana", "ana@shop.example")
+        assert order["customer"]["id"] == "cus_ana"
+        assert await listed(shop, "q=ana%40shop") == [claim["id"]]
+        assert await listed(shop, f"q={order['display_id']}") == [claim["id"]]
+        for nothing in ("q=nobody", "q=ben%40shop", "q=ana%40shop&order_id=order_ben"):
+            assert await listed(shop, nothing) == []
+        assert (await shop.get("/admin/claims?expand=customer")).status_code == 400

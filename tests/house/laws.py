@@ -23,21 +23,34 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 # operations lie between operations and store; the worker is a third door (time opens it), and
 # providers is the port to the world, below everything. The layers stand in pyproject.toml.
 PURE_NOUNS = {
-    "claims": ("fulfillments.py", "fulfillment_saga.py", "conversions.py", "conversion_saga.py"),
+    "claims": (
+        *("fulfillments.py", "fulfillment_saga.py", "conversions.py", "conversion_saga.py"),
+        *("inquiry.py", "pictures.py"),
+    ),
     "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py"),
     "returns": ("arriving.py",),
     "inventory": ("picking.py", "reservations.py"),
 }
+# Rooms and doors of a noun of its own: what a door calls once is one of them.
+ROOM_NOUNS = {
+    "claims": ("inquiries", "inquiry_queries", "evidence", "approving"),
+    "orders": ("linking",),
+}
 NOUNS = {
-    "claims": (*PURE_NOUNS["claims"], "fulfilling.py", "converting.py"),
     "orders": (
         *PURE_NOUNS["orders"],
         *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py", "replacing.py", "retrying.py"),
-        *("providers.py", "store_memos.py", "worker.py"),
+        *("providers.py", "store_memos.py", "worker.py", "linking.py"),
     ),
     "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
+    "claims": (
+        *PURE_NOUNS["claims"],
+        *("fulfilling.py", "converting.py"),
+        *(f"{name}.py" for name in ROOM_NOUNS["claims"]),
+        *("inquiry_api.py", "inquiry_store.py"),
+    ),
 }
 
 PURE = (
@@ -71,6 +84,8 @@ SQL_HOMES = (
     "services/*/store.py",
     "services/*/store_*.py",
     "services/*/queries.py",
+    "services/claims/inquiry_store.py",
+    "services/claims/inquiry_queries.py",
     "services/*/invariants.py",
     "services/*/migrations/*",
     "gateway/store.py",
@@ -347,7 +362,7 @@ def one_home_each(path: str, source: str) -> list[Finding]:
 
 # --- doors and rooms ---------------------------------------------------------------------------
 
-_DOORS = ("services/*/api.py", "services/*/consumers.py")
+_DOORS = ("services/*/api.py", "services/*/inquiry_api.py", "services/*/consumers.py")
 _VERBS = {"get", "post", "put", "patch", "delete", "api_route"}
 
 
@@ -383,7 +398,7 @@ def one_inward_call(path: str, source: str) -> list[Finding]:
     """A handler in api.py or consumers.py makes exactly one call into operations or queries."""
     if not matches(path, _DOORS):
         return []
-    rooms = {"operations", "queries"}
+    rooms = {"operations", "queries", *ROOM_NOUNS.get(path.split("/")[1], ())}
 
     def hits() -> Iterator[tuple[int, str]]:
         for node in _tree(source).body:
@@ -401,7 +416,11 @@ def one_inward_call(path: str, source: str) -> list[Finding]:
     return _found(path, source, hits())
 
 
-_ROOMS = ("services/*/operations.py", "services/*/queries.py", *PURE)
+_ROOMS = (
+    *("services/*/operations.py", "services/*/queries.py"),
+    *(f"services/{service}/{name}.py" for service, names in ROOM_NOUNS.items() for name in names),
+    *PURE,
+)
 
 
 def keyword_only(path: str, source: str) -> list[Finding]:

@@ -18,6 +18,7 @@ _GATEWAY = (
     *("store", "comparing", "repairs"),
     *("delivering", "exporting", "consumers", "webhooks", "files"),
     *("sheets", "queries", "targets"),
+    *("customer_claims", "uploads", "reporting"),
 )
 _CHASSIS = ("auth", "clock", "db", "errors", "http", "inbox", "outbox", "saga_log", "values")
 
