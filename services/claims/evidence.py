@@ -110,6 +110,9 @@ async def remove_evidence(
     A customer (``owner``) removes from an own inquiry what customers added. Raises
     EvidenceNotFound, InquiryNotFound, NotAllowed once the inquiry is decided or the claim is over.
     """
+    if owner is not None:
+        # First: whose inquiry it is not, learns nothing of its files.
+        await inquiries.found(tx, inquiry_id=inquiry_id or "", owner=owner)
     row = await inquiry_store.evidence(tx, evidence_id=evidence_id)
     if row is None or (owner is not None and row["inquiry_id"] != inquiry_id):
         raise EvidenceNotFound(evidence_id=evidence_id)

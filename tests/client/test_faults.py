@@ -58,6 +58,10 @@ def _packed(order: Json) -> int:
     return sum(line["fulfilled_quantity"] for line in order["items"])
 
 
+def _replaced(order: Json) -> int:
+    return sum(len(claim["fulfillments"]) for claim in order["claims"])
+
+
 async def _refund_claim(shop: Embedded) -> Errand:
     order = await shop.sell(sold(Sold(quantity=3)))
     args = (order.id, order.refund_claim())
@@ -104,6 +108,17 @@ async def _fulfillment(shop: Embedded) -> Errand:
     return Errand(order, "admin.orders.createFulfillment", (order.id, body), path, _packed)
 
 
+async def _replacement(shop: Embedded) -> Errand:
+    order, variant = await shop.sell(sold(Sold(quantity=3))), Variant(stocked=9)
+    await shop.stock(variant)
+    methods = [{"option_id": RETURN_OPTION, "price": 0}]
+    body = order.replace_claim(variant, shipping_methods=methods)
+    (claim,) = (await shop.post(order.claims, body)).order["claims"]
+    path = f"{order.claims}/{claim['id']}/fulfillments"
+    args = (order.id, claim["id"], {"location_id": LOCATION})
+    return Errand(order, "admin.orders.fulfillClaim", args, path, _replaced)
+
+
 KINDS: dict[str, Callable[[Embedded], Awaitable[Errand]]] = {
     "a claim for money": _refund_claim,
     "a claim for other goods that come against a return": _replace_claim,
@@ -111,6 +126,7 @@ KINDS: dict[str, Callable[[Embedded], Awaitable[Errand]]] = {
     "a return": _return,
     "a receipt": _receipt,
     "a fulfillment": _fulfillment,
+    "a fulfillment of a claim": _replacement,
 }
 
 

@@ -8,6 +8,7 @@ line in ``CASES``: the body with which its owner would succeed.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +20,7 @@ import pytest_asyncio
 from chassis.testing import eventually
 from deploy.assembly import STORES
 from gateway import access
+from tests.claims.test_pictures import png
 from tests.gateway.builders import Door, Json, a_shop, an_order
 from tests.gateway.test_access import STAFF, _routes
 
@@ -34,6 +36,8 @@ _ORDER = "/admin/orders/{order_id}"
 _CLAIM = f"{_ORDER}/claims/{{claim_id}}"
 _LEVEL = "/admin/inventory-items/{item_id}/location-levels"
 _HOOK = "/admin/webhooks/{webhook_id}"
+_INQUIRY = "/admin/inquiries/{inquiry_id}"
+_REPORTED = "/store/claims/{inquiry_id}"
 _DELIVERY = f"{_HOOK}/deliveries/{{delivery_id}}"
 
 
@@ -44,6 +48,11 @@ def _claim(own: Objects) -> Json:
 
 def _line(own: Objects) -> Json:
     return {"items": [{"item_id": own["line_id"], "quantity": 1}]}
+
+
+def _report(own: Objects) -> Json:
+    item = {"item_id": own["line_id"], "quantity": 1, "reason": "other"}
+    return {"claim_items": [item]}
 
 
 def _package(own: Objects) -> Json:
@@ -76,9 +85,6 @@ CASES: dict[Route, Any] = {
     ("POST", f"{_CLAIM}/fulfillments"): {},
     ("POST", f"{_CLAIM}/fulfillments/{{fulfillment_id}}/cancel"): {},
     ("POST", f"{_CLAIM}/shipments"): lambda own: {"fulfillment_id": own["claim_fulfillment_id"]},
-    ("POST", "/admin/claims/{claim_id}/refund"): {},
-    ("POST", "/admin/claims/{claim_id}/convert/preview"): {"type": "refund"},
-    ("POST", "/admin/claims/{claim_id}/convert"): {"type": "refund"},
     ("GET", "/admin/payments/{payment_id}"): None,
     ("POST", "/admin/payments/{payment_id}/capture"): {},
     ("POST", "/admin/payments/{payment_id}/refund"): _refund,
@@ -86,8 +92,35 @@ CASES: dict[Route, Any] = {
     ("POST", "/admin/customers/{customer_id}"): {"phone": "1"},
     ("GET", "/admin/claims/{claim_id}"): None,
     ("POST", "/admin/claims/{claim_id}/assign"): {"user_id": None},
+    ("POST", "/admin/claims/{claim_id}/refund"): {},
+    ("POST", "/admin/claims/{claim_id}/convert/preview"): {"type": "refund"},
+    ("POST", "/admin/claims/{claim_id}/convert"): {"type": "refund"},
+    ("POST", "/admin/claims/{claim_id}/order"): lambda own: {
+        "items": [{"variant_id": own["variant_id"], "quantity": 1}]
+    },
+    ("GET", "/admin/claims/{claim_id}/evidence"): None,
+    ("POST", "/admin/claims/{claim_id}/evidence"): png(),
+    ("GET", "/admin/evidence/{evidence_id}"): None,
+    ("POST", f"{_ORDER}/inquiries"): _report,
+    ("GET", _INQUIRY): None,
+    ("POST", f"{_INQUIRY}/review"): {},
+    ("POST", f"{_INQUIRY}/messages"): {"text": "other"},
+    ("POST", f"{_INQUIRY}/evidence"): png(),
+    ("GET", _REPORTED): None,
+    ("POST", f"{_REPORTED}/messages"): {"text": "other"},
+    ("POST", f"{_REPORTED}/evidence"): png(),
+    ("GET", f"{_REPORTED}/evidence/{{evidence_id}}"): None,
+    ("DELETE", f"{_REPORTED}/evidence/{{evidence_id}}"): {},
+    ("DELETE", "/admin/evidence/{evidence_id}"): {},
+    ("POST", f"{_REPORTED}/cancel"): {},
+    ("POST", f"{_INQUIRY}/reject"): {"reason": "other"},
+    ("POST", f"{_INQUIRY}/approve"): {"type": "refund"},
+    ("POST", f"{_INQUIRY}/cancel"): {},
     ("GET", "/admin/returns/{return_id}"): None,
     ("POST", "/admin/returns/{return_id}/receive"): _line,
+    ("POST", "/admin/returns/{return_id}/receipts"): _line,
+    ("POST", "/admin/returns/{return_id}/settle"): {},
+    ("GET", "/admin/credit-memos/{memo_id}"): None,
     ("GET", "/admin/return-reasons/{reason_id}"): None,
     ("POST", "/admin/return-reasons/{reason_id}"): {"label": "Other"},
     ("GET", "/store/return-reasons/{reason_id}"): None,
@@ -120,6 +153,7 @@ CASES: dict[Route, Any] = {
     ("GET", "/store/orders/{order_id}"): None,
     ("POST", "/admin/claims/{claim_id}/close"): {},
     ("POST", f"{_CLAIM}/cancel"): {},
+    ("POST", "/admin/returns/{return_id}/close"): {},
     ("POST", "/admin/returns/{return_id}/cancel"): {},
     ("POST", f"{_ORDER}/complete"): {},
     ("POST", f"{_ORDER}/archive"): {},
@@ -162,7 +196,8 @@ def _body(route: Route, own: Objects) -> Any:
 
 
 async def _call(door: Door, route: Route, path: str, body: Any) -> tuple[int, str]:
-    answer = await door.client.request(route[0], path, json=body)
+    given: Json = {"content": body} if isinstance(body, bytes) else {"json": body}
+    answer = await door.client.request(route[0], path, **given)
     return answer.status_code, answer.text
 
 
@@ -212,14 +247,26 @@ async def _have(shop: Door, name: str) -> tuple[Objects, Door]:
     }
     replace = {**_claim(own), "type": "replace"}
     mugs = [{"variant_id": "variant_mug", "quantity": 1}]
-    replace |= {"additional_items": mugs, "shipping_methods": [{"id": f"sm_{name}"}]}
-    claimed = await _ok(admin, "POST", f"{order}/claims", replace)
+    claimed = await _ok(admin, "POST", f"{order}/claims", {**replace, "additional_items": mugs})
     own["claim_id"] = claimed["order"]["claims"][0]["id"]
     own["claim_item_id"] = claimed["order"]["claims"][0]["claim_items"][0]["id"]
-    sent = await _ok(admin, "POST", f"{order}/claims/{own['claim_id']}/fulfillments", {})
-    own["claim_fulfillment_id"] = sent["order"]["claims"][0]["fulfillments"][0]["id"]
+    way = {"shipping_methods": [{"option_id": "so_1", "price": 0}]}
+    claimed = await _ok(
+        admin, "POST", f"{order}/claims", {**replace, **way, "additional_items": mugs}
+    )
+    own["packed_claim_id"] = claimed["order"]["claims"][1]["id"]
+    packing = f"{order}/claims/{own['packed_claim_id']}/fulfillments"
+    packed = await _ok(admin, "POST", packing, {})
+    own["claim_fulfillment_id"] = packed["order"]["claims"][1]["fulfillments"][0]["id"]
     saga = (await _ok(admin, "GET", f"/admin/claims/{own['claim_id']}"))["claim"]["timeline"]
     own["saga_id"] = saga[0]["saga_id"] if saga else "saga_x"
+    await _ok(admin, "POST", f"{order}/refund", _refund(own))
+
+    async def numbered() -> list[Json]:
+        memos = f"/admin/credit-memos?order_id={own['order_id']}"
+        return list((await _ok(admin, "GET", memos))["credit_memos"])
+
+    own["memo_id"] = (await eventually(numbered))[0]["id"]
     returned = await _ok(admin, "POST", f"{order}/return", _line(own))
     own["return_id"] = returned["order"]["returns"][0]["id"]
     packed = await _ok(admin, "POST", f"{open_order}/fulfillment", _package(own))
@@ -237,6 +284,15 @@ async def _have(shop: Door, name: str) -> tuple[Objects, Door]:
     held |= {"line_item_id": own["open_line_id"]}
     reservation = await _ok(admin, "POST", "/admin/reservations", held)
     own["reservation_id"] = reservation["reservation"]["id"]
+    customer = await shop.customer(name)
+    report = {"order_id": own["order_id"], **_report(own)}
+    told = await _ok(customer, "POST", "/store/claims", report)
+    own["inquiry_id"] = told["claim"]["id"]
+    evidence = ("POST", f"/store/claims/{own['inquiry_id']}/evidence")
+    for evidence_id in ("evidence_id", "second_evidence_id"):
+        status, text = await _call(customer, evidence, evidence[1], png())
+        assert status == 200, text
+        own[evidence_id] = json.loads(text)["evidence"]["id"]
     note = {"resource_id": own["order_id"], "resource_type": "order", "value": f"of {name}"}
     own["note_id"] = (await _ok(admin, "POST", "/admin/notes", note))["note"]["id"]
     reason = {"value": f"of_{name}", "label": name}
@@ -377,9 +433,14 @@ async def test_a_child_is_not_found_under_anothers_parent(town: Town) -> None:
 
 
 def _at_home(route: Route, own: Objects) -> Objects:
-    """The order of the path is the one that the fulfillment belongs to, or its claim is."""
-    if "claim_id" in route[1]:
-        return {**own, "fulfillment_id": own["claim_fulfillment_id"]}
+    """The order or claim of the path is the one that the fulfillment belongs to."""
+    if route[1].startswith("/admin/evidence/"):
+        return {**own, "evidence_id": own["second_evidence_id"]}
+    if route[1].startswith(f"{_CLAIM}/"):
+        if route[1].endswith(("/shipments", "/fulfillments", "{fulfillment_id}/cancel")):
+            of_claim = {"fulfillment_id": own["claim_fulfillment_id"]}
+            return {**own, "claim_id": own["packed_claim_id"], **of_claim}
+        return dict(own)
     if "{fulfillment_id}" in route[1] or route[1].endswith(("/fulfillment", "/shipment")):
         return {**own, "order_id": own["open_order_id"]}
     return dict(own)
