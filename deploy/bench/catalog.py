@@ -55,6 +55,9 @@ WORKS = {
             calls=2,
             rate={"embedded": Bar(30, 80), "distributed": Bar(15, 35)},
         ),
+        Work("sent", "replace claim + pack + send", calls=3),
+        Work("convert", "replace claim + convert to refund", calls=2),
+        Work("inquiry", "report + review + approve", calls=3),
         Work(
             "order",
             "order detail",
@@ -66,7 +69,7 @@ WORKS = {
 }
 # What has to be there afterwards, no more and no less.
 MADE_BY = {
-    "claims": ("refund", "refund-return", "replace"),
+    "claims": ("refund", "refund-return", "replace", "sent", "convert", "inquiry"),
     "returns": ("return", "refund-return"),
 }
 # Beside the kinds of work, what ``--only`` knows.

@@ -14,7 +14,7 @@ VARIANTS = 100
 STOCKED = 50_000_000
 NET, GROSS = 1000, 1200
 BOUGHT_AT = "2026-03-02T09:30:00+00:00"
-RETURN_OPTION = "so_bench_return"
+RETURN_OPTION, SHIPPING_OPTION = "so_bench_return", "so_bench_out"
 _TITLES = ("Mug, blue", "Teapot with lid", "Tray of oak", "Set of six glasses", "Lantern, small")
 
 
@@ -54,7 +54,7 @@ def shop() -> Record:
         ],
         "shipping_options": [
             {**option, "id": RETURN_OPTION, "name": "Return parcel", "is_return": True},
-            {**option, "id": "so_bench_out", "name": "Parcel", "is_return": False},
+            {**option, "id": SHIPPING_OPTION, "name": "Parcel", "is_return": False},
         ],
         "variants": [
             {
@@ -121,7 +121,7 @@ def order(number: int, *, lines: int | None = None) -> Record:
         "shipping_methods": [
             {
                 "id": f"sm_bench_{number}",
-                "shipping_option_id": "so_bench_out",
+                "shipping_option_id": SHIPPING_OPTION,
                 "price": 400,
                 "tax_lines": [_VAT],
             }

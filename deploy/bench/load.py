@@ -91,6 +91,9 @@ class Load:
             "refund-return": lambda: self._claim("refund", comes_back=True),
             "replace": lambda: self._claim("replace"),
             "return": self._return,
+            "sent": self._sent,
+            "convert": self._convert,
+            "inquiry": self._inquiry,
             "order": self._order,
             "orders": self._orders,
             "path": self._path,
@@ -146,17 +149,11 @@ class Load:
 
     async def _claim(self, kind: str, *, comes_back: bool = False) -> None:
         number = self._next_order()
-        body: dict[str, Any] = {
-            "type": kind,
-            "claim_items": [
-                {"item_id": document.line_id(number), "quantity": 1, "reason": "wrong_item"}
-            ],
-        }
+        body: dict[str, Any] = {"type": kind, "claim_items": [_reported(number)]}
         if comes_back:
             body["return_shipping"] = {"option_id": document.RETURN_OPTION, "price": 0}
         if kind == "replace":
-            item = {"variant_id": document.variant_id(number), "quantity": 1}
-            body["additional_items"] = [item]
+            body["additional_items"] = [_goods(number)]
         path = f"{_order_path(number)}/claims"
         order = (await self._post(path, body, f"{kind}-{number}"))["order"]
         claim = _only(order["claims"], number, "claim_items")
@@ -167,6 +164,48 @@ class Load:
             raise Wrong(f"{claim['id']} on order {number} has no return")
         if kind == "replace" and len(claim["additional_items"]) != 1:
             raise Wrong(f"{claim['id']} on order {number} replaces nothing")
+
+    async def _replacement(self, number: int, key: str) -> str:
+        """A replace claim that may be sent; its path."""
+        path = f"{_order_path(number)}/claims"
+        way = {"option_id": document.SHIPPING_OPTION, "price": 0}
+        body = {
+            "type": "replace",
+            "claim_items": [_reported(number)],
+            "additional_items": [_goods(number)],
+            "shipping_methods": [way],
+        }
+        order = (await self._post(path, body, f"{key}-{number}"))["order"]
+        return f"{path}/{_only(order['claims'], number, 'claim_items')['id']}"
+
+    async def _sent(self) -> None:
+        number = self._next_order()
+        path = await self._replacement(number, "sent")
+        packed = (await self._post(f"{path}/fulfillments", {}, f"pack-{number}"))["order"]
+        (parcel,) = packed["claims"][0]["fulfillments"]
+        body = {"fulfillment_id": parcel["id"], "tracking_numbers": [f"SI{number}"]}
+        sent = (await self._post(f"{path}/shipments", body, f"send-{number}"))["order"]
+        if (status := sent["claims"][0]["fulfillment_status"]) != "shipped":
+            raise Wrong(f"{path} is {status}")
+
+    async def _convert(self) -> None:
+        number = self._next_order()
+        claim_id = (await self._replacement(number, "convert")).rpartition("/")[2]
+        path = f"/admin/claims/{claim_id}/convert"
+        claim = (await self._post(path, {"type": "refund"}, f"converted-{number}"))["claim"]
+        if (claim["payment_status"], claim["refund_amount"]) != ("refunded", document.GROSS):
+            raise Wrong(f"{claim_id} is {claim['payment_status']}")
+
+    async def _inquiry(self) -> None:
+        number = self._next_order()
+        path = f"{_order_path(number)}/inquiries"
+        body = {"claim_items": [_reported(number)]}
+        asked = (await self._post(path, body, f"report-{number}"))["inquiry"]
+        path = f"/admin/inquiries/{asked['id']}"
+        await self._post(f"{path}/review", {}, f"review-{number}")
+        said = await self._post(f"{path}/approve", {"type": "refund"}, f"approve-{number}")
+        if (status := said["inquiry"]["status"]) != "approved":
+            raise Wrong(f"{path} is {status}")
 
     async def _return(self) -> None:
         number = self._next_order()
@@ -222,6 +261,14 @@ async def _well(answer: aiohttp.ClientResponse) -> bytes:
         return body
     told = f"{answer.method} {answer.url.path}: {answer.status} {body[:300]!r}"
     raise Refused(told) if answer.status < 500 else Wrong(told)
+
+
+def _reported(number: int) -> dict[str, Any]:
+    return {"item_id": document.line_id(number), "quantity": 1, "reason": "wrong_item"}
+
+
+def _goods(number: int) -> dict[str, Any]:
+    return {"variant_id": document.variant_id(number), "quantity": 1}
 
 
 def _order_path(number: int) -> str:
