@@ -204,6 +204,11 @@ REFUND_ORDER = Shape(
         "reason": OneOf(REFUND_REASONS, required=True, is_string=True),
         "note": Text(),
         "no_notification": Boolean(),
+        # Ours: of what the amount is a part, while its units stay with the customer.
+        "items": ListOf(
+            Shape({"item_id": _ID_NEEDED, "amount": Integer(required=True, least=1)}),
+            most=LINES_MAX,
+        ),
     }
 )
 

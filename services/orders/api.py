@@ -151,6 +151,7 @@ async def refund_order(
             reason=body.reason,
             note=body.note,
             no_notification=body.no_notification,
+            items=[(item.item_id, item.amount) for item in body.items or ()],
             principal=who.id,
             key=attempt.key,
             fingerprint=attempt.fingerprint,

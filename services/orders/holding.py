@@ -36,7 +36,9 @@ async def lines_of(tx: Tx, order: OpenOrder, asked: Mapping[str, int]) -> dict[s
     if not asked:
         return {}
     rows = await store.lines_with_remedies(tx, order_id=order.id, line_ids=sorted(asked))
-    return store.lines(rows=rows, order_tax_rate=order.row["tax_rate"])
+    lowered = {row["id"] for row in rows if row["goodwill_amount"]}
+    goodwill = await store.goodwill_on(tx, line_ids=lowered) if lowered else []
+    return store.lines(rows=rows, order_tax_rate=order.row["tax_rate"], goodwill=goodwill)
 
 
 async def hold_units(tx: Tx, hold: Hold, *, limit: str) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import Counter
 
 from chassis.db import Row, Tx
+from services.orders import refunds as refunds_of
+from services.orders import store
+from services.orders.remedies import Line
 
 
 async def findings(tx: Tx) -> list[Row]:
@@ -18,6 +21,7 @@ async def findings(tx: Tx) -> list[Row]:
         *await _payments(tx),
         *await _refunds(tx),
         *await _units(tx),
+        *await _goodwill(tx),
         *await _strays(tx),
         *await _packed(tx),
         *await _replacements(tx),
@@ -140,6 +144,46 @@ async def _units(tx: Tx) -> list[Row]:
             )
             found.append(_finding("I16", row, text))
     return found
+
+
+async def _goodwill(tx: Tx) -> list[Row]:
+    """I3: what was given back of a line's price is what its refunds gave, and with the remedies of
+    the line it is no more than was paid for it."""
+    found = []
+    on_line: Counter[str] = Counter()
+    of_refund: Counter[str] = Counter()
+    for row in await tx.fetch("SELECT refund_id, line_id, net, taxes FROM goodwill_lines"):
+        amount = row["net"] + sum(row["taxes"] or ())
+        on_line[row["line_id"]] += amount
+        of_refund[row["refund_id"]] += amount
+    refunds = await tx.fetch(
+        "SELECT id, state, amount FROM refunds WHERE id IN :ids", ids=sorted(of_refund)
+    )
+    text = "{given} of prices were given back, its refund is {state} with {amount}"
+    for row in refunds:
+        due = row["amount"] if row["state"] in ("pending", "posted") else 0
+        if due != of_refund[row["id"]]:
+            found.append(_finding("I3", {**row, "given": of_refund[row["id"]]}, text))
+    lowered = await tx.fetch(
+        "SELECT l.id, l.order_id, l.goodwill_amount, o.tax_rate FROM order_lines l"
+        " JOIN orders o ON o.id = l.order_id WHERE l.goodwill_amount <> 0 OR l.id IN :ids",
+        ids=sorted(on_line),
+    )
+    for row in lowered:
+        if row["goodwill_amount"] != on_line[row["id"]]:
+            told = {**row, "given": on_line[row["id"]]}
+            found.append(_finding("I3", told, "{goodwill_amount} given back, refunds say {given}"))
+        line = await _line(tx, row)
+        left = refunds_of.minus(share=line.priced.paid, taken=line.taken)
+        if min(left.quantity, left.goods - left.discount, *left.taxes) < 0:
+            found.append(_finding("I3", row, "more given back than was paid for the line"))
+    return found
+
+
+async def _line(tx: Tx, row: Row) -> Line:
+    rows = await store.lines_with_remedies(tx, order_id=row["order_id"], line_ids=[row["id"]])
+    goodwill = await store.goodwill_on(tx, line_ids=[row["id"]])
+    return store.lines(rows=rows, order_tax_rate=row["tax_rate"], goodwill=goodwill)[row["id"]]
 
 
 async def _strays(tx: Tx) -> list[Row]:

@@ -59,6 +59,7 @@ from services.orders import (
     domain,
     fulfilling,
     fulfillments,
+    goodwill,
     holding,
     importing,
     issuing,
@@ -543,6 +544,7 @@ async def refund_order(
     reason: str,
     note: str | None,
     no_notification: bool | None,
+    items: Sequence[tuple[str, int]] = (),
     principal: str,
     key: str | None,
     fingerprint: str,
@@ -550,7 +552,9 @@ async def refund_order(
 ) -> str:
     """Refund by hand; the refund's id, also for a key that was here before.
 
-    Raises in Medusa's words. With another provider than ``manual`` the refund settles later.
+    ``items`` are (line id, minor units) whose price this gives back, while their units stay with
+    the customer. Raises in Medusa's words, and as ``goodwill.decide``.
+    With another provider than ``manual`` the refund settles later.
     """
     domain.check_reason(reason=reason)
     cause = Cause("manual", new_id("cause"), reason, note, no_notification=bool(no_notification))
@@ -565,6 +569,9 @@ async def refund_order(
         raise domain.order_unknown(order_id=order_id)
     domain.decide_refund(order_status=order.row["status"], amount=amount, money=order.money)
     shares = domain.split(amount=amount, payments=await paying.payments_of(tx, order))
+    if items:
+        given = await goodwill.shares_of(tx, order, items=items, amount=amount)
+        await goodwill.give(tx, order, refund_id=cause.refund_id, shares=given)
     await paying.begin_refund(tx, order, cause, shares, hold=False, reply_to=None, now=now)
     await paying.close_order(tx, order, now)
     tx.wake(cause.refund_id)
@@ -659,6 +666,8 @@ async def _tell_cause(
         await _tell_claim_refund(tx, claim_id, told, reply_to=reply_to, remedy=later)
     elif refund["cause_kind"] == "receipt":
         await receiving.tell_refund(tx, order, refund, amount, why)
+    elif amount < refund["amount"]:
+        await goodwill.settle(tx, refund_id=refund["id"], amount=amount)
 
 
 # ---------------------------------------------------------------------------------- fulfillments

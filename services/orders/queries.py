@@ -220,7 +220,7 @@ def _replacement(line: Row) -> Row:
         "item_id": line["id"],
         "returned_quantity": line["returned_quantity"],
         "remedied_quantity": line["remedied_quantity"],
-        "refundable": line["worth"] - line["returned_amount"],
+        "refundable": line["worth"] - line["returned_amount"] - line["goodwill_amount"],
     }
 
 
@@ -330,7 +330,7 @@ def _item(line: Row, whole: PricedLine) -> Row:
         "tax_lines": _numbered("litl", "item_id", line["id"], line["tax_lines"]),
         "adjustments": _numbered("lia", "item_id", line["id"], line["adjustments"]),
         **asdict(refunds.line_totals(line=whole)),
-        "refundable": whole.paid.amount - line["returned_amount"],
+        "refundable": whole.paid.amount - line["returned_amount"] - line["goodwill_amount"],
         "ordered_quantity": line["quantity"],
         "remedied_quantity": line["remedied_quantity"],
         "delivered_at": line["delivered_at"],

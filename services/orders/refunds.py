@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from chassis.values import round_half_up
+from chassis.values import allocate, round_half_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,15 @@ class Share:
 class PricedLine:
     """An order line, taken apart. ``net_unit`` is the unit price without tax.
 
-    ``paid`` is the share of all its units.
+    ``paid`` is the share of all its units, ``given_back`` what of their net price was refunded
+    without taking a unit away.
     """
 
     line_id: str
     net_unit: int
     taxes: tuple[Tax, ...]
     paid: Share
+    given_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,16 @@ def share_of(*, line: PricedLine, remaining: Share, quantity: int) -> Share:
     return Share(quantity=quantity, goods=goods, discount=discount, taxes=tuple(taxes))
 
 
+def given_back(*, remaining: Share, amount: int) -> Share:
+    """``amount`` of what remains of a line (0 to all of it), as a share of no unit.
+
+    Taken like any other share it lowers what every free unit is worth, alike: net price and taxes
+    in proportion. The net part stands as a negative discount.
+    """
+    net, *taxes = allocate(amount, [remaining.goods - remaining.discount, *remaining.taxes])
+    return Share(quantity=0, goods=0, discount=-net, taxes=tuple(taxes))
+
+
 def first_units(*, share: Share, quantity: int) -> Share:
     """The part of a frozen share that its first ``quantity`` units carry (0 to all of them).
 
@@ -234,8 +246,10 @@ def explain(*, line: PricedLine, share: Share) -> list[Part]:
     parts = [
         Part(line.line_id, "goods", count, share.goods, f"{count} x {line.net_unit}"),
     ]
-    if line.paid.discount:
+    if line.paid.discount or line.given_back:
         rule = f"share of the line's discount of {line.paid.discount}"
+        if line.given_back:
+            rule += f" and of the {line.given_back} refunded before"
         parts.append(Part(line.line_id, "discount", count, -share.discount, rule))
     for tax, paid, amount in zip(line.taxes, line.paid.taxes, share.taxes, strict=True):
         if paid:

@@ -291,8 +291,17 @@ class ImportDocument(BaseModel):
         return {name: getattr(self, name) or [] for name in IMPORT_LISTS}
 
 
+class GoodwillItem(BaseModel):
+    """What a refund gives back of the price of a line whose units the customer keeps."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: Id
+    amount: int
+
+
 class RefundOrder(BaseModel):
-    """A refund by hand. ``amount`` is minor units."""
+    """A refund by hand. ``amount`` is minor units, with ``items`` the sum of theirs."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -303,6 +312,7 @@ class RefundOrder(BaseModel):
     reason: str
     note: str | None = None
     no_notification: bool | None = None
+    items: Annotated[list[GoodwillItem] | None, Field(max_length=1000)] = None
 
 
 class _Body(BaseModel):

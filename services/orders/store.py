@@ -164,6 +164,8 @@ order_lines = sa.Table(
     _count("returned_before"),
     # What the returned units were worth, so that a line's refundable is one subtraction.
     _money("returned_amount"),
+    # What was refunded of its price without taking a unit away: see ``goodwill_lines``.
+    sa.Column("goodwill_amount", sa.BigInteger, nullable=False, default=0, server_default="0"),
     sa.Column("delivered_at", Instant),
     sa.Column("includes_tax", sa.Boolean, nullable=False, default=False),
     sa.Column("allow_discounts", sa.Boolean, nullable=False, default=True),
@@ -373,6 +375,19 @@ refunds = sa.Table(
     sa.CheckConstraint(
         "state IN ('held', 'pending', 'posted', 'declined', 'voided')", name="state"
     ),
+)
+
+# What a refund by hand gives back of the price of a line whose units stay with the customer. Its
+# amount is net + taxes, and becomes what went out when a provider declines.
+goodwill_lines = sa.Table(
+    "goodwill_lines",
+    METADATA,
+    sa.Column("refund_id", _Text, primary_key=True),
+    sa.Column("line_id", _Text, primary_key=True),
+    sa.Column("net", sa.BigInteger, nullable=False),
+    sa.Column("taxes", Json),
+    sa.Index("ix_goodwill_lines_line_id", "line_id"),
+    sa.CheckConstraint("net >= 0", name="net"),
 )
 
 refund_attempts = sa.Table(
@@ -628,11 +643,72 @@ async def lines_with_remedies(tx: Tx, *, order_id: str, line_ids: Iterable[str])
         "SELECT l.id, l.variant_id, l.title, l.quantity, l.unit_price, l.fulfilled_quantity,"
         " l.shipped_quantity, l.returned_quantity, l.remedied_quantity, l.returned_before,"
         " l.delivered_at, l.includes_tax, l.allow_discounts, l.tax_lines, l.adjustments, l.worth,"
+        " l.goodwill_amount,"
         " rl.quantity AS taken_quantity, rl.goods, rl.discount, rl.taxes"
         " FROM order_lines l LEFT JOIN remedy_lines rl ON rl.line_id = l.id"
         " WHERE l.order_id = :order_id AND l.id IN :ids ORDER BY l.id",
         order_id=order_id,
         ids=list(line_ids),
+    )
+
+
+async def goodwill_on(tx: Tx, *, line_ids: Collection[str]) -> list[Row]:
+    """What was given back of these lines, refund by refund: line_id, net, taxes."""
+    return await tx.fetch(
+        "SELECT line_id, net, taxes FROM goodwill_lines WHERE line_id IN :ids"
+        " ORDER BY line_id, refund_id",
+        ids=sorted(line_ids),
+    )
+
+
+async def goodwill_of(tx: Tx, *, refund_id: str) -> list[Row]:
+    """What a refund gives back of lines: line_id, net, taxes."""
+    return await tx.fetch(
+        "SELECT line_id, net, taxes FROM goodwill_lines WHERE refund_id = :id ORDER BY line_id",
+        id=refund_id,
+    )
+
+
+async def add_goodwill(tx: Tx, *, refund_id: str, shares: Mapping[str, Share]) -> None:
+    """Write what a refund gives back of lines, and count it on them."""
+    rows = [
+        {
+            "refund_id": refund_id,
+            "line_id": line_id,
+            "net": -share.discount,
+            "taxes": list(share.taxes),
+        }
+        for line_id, share in shares.items()
+    ]
+    await tx.insert(goodwill_lines, rows)
+    await _count_goodwill(tx, {line_id: share.amount for line_id, share in shares.items()})
+
+
+async def lower_goodwill(
+    tx: Tx, *, refund_id: str, before: Mapping[str, Share], now: Mapping[str, Share]
+) -> None:
+    """Less went out than was to be given back of these lines."""
+    for line_id, share in now.items():
+        await tx.execute(
+            "UPDATE goodwill_lines SET net = :net, taxes = :taxes"
+            " WHERE refund_id = :refund_id AND line_id = :line_id",
+            refund_id=refund_id,
+            line_id=line_id,
+            net=-share.discount,
+            taxes=list(share.taxes),
+        )
+    await _count_goodwill(
+        tx, {line_id: share.amount - before[line_id].amount for line_id, share in now.items()}
+    )
+
+
+async def _count_goodwill(tx: Tx, amounts: Mapping[str, int]) -> None:
+    await _change(
+        tx,
+        "order_lines",
+        ["more"],
+        sorted(amounts.items()),
+        "goodwill_amount = goodwill_amount + d.more WHERE goodwill_amount + d.more >= 0",
     )
 
 
@@ -873,10 +949,12 @@ async def reject_withdrawal(tx: Tx, *, fulfillment_id: str, requests: Sequence[s
 
 
 async def replacement_units_in_use(tx: Tx, *, fulfillment_id: str) -> int:
-    """Units of the fulfillment's lines that have a remedy or came back; lock the order before."""
+    """Units of the fulfillment's lines that have a remedy or came back, and lines of which money
+    was given back; lock the order before."""
     return int(
         await tx.fetch_value(
-            "SELECT COALESCE(SUM(returned_quantity + remedied_quantity), 0) FROM order_lines"
+            "SELECT COALESCE(SUM(returned_quantity + remedied_quantity"
+            " + CASE WHEN goodwill_amount > 0 THEN 1 ELSE 0 END), 0) FROM order_lines"
             " WHERE fulfillment_id = :id",
             id=fulfillment_id,
         )
@@ -1480,8 +1558,16 @@ def share(*, row: Row, quantity: str = "quantity") -> Share:
     )
 
 
-def lines(*, rows: Iterable[Row], order_tax_rate: float | None) -> dict[str, Line]:
-    """The rows of ``lines_with_remedies`` as lines, by id."""
+def goodwill_share(*, row: Row) -> Share:
+    """The share in a row of ``goodwill_lines``: it takes no unit."""
+    return Share(quantity=0, goods=0, discount=-row["net"], taxes=tuple(row["taxes"] or ()))
+
+
+def lines(
+    *, rows: Iterable[Row], order_tax_rate: float | None, goodwill: Iterable[Row] = ()
+) -> dict[str, Line]:
+    """The rows of ``lines_with_remedies`` as lines, by id; ``goodwill``: what ``goodwill_on`` has
+    of them."""
     found: dict[str, Line] = {}
     for row in rows:
         line = found.get(row["id"]) or _line(row, order_tax_rate)
@@ -1489,6 +1575,11 @@ def lines(*, rows: Iterable[Row], order_tax_rate: float | None) -> dict[str, Lin
             taken = (*line.taken, share(row=row, quantity="taken_quantity"))
             line = replace(line, taken=taken)
         found[row["id"]] = line
+    for row in goodwill:
+        line = found[row["line_id"]]
+        whole = replace(line.priced, given_back=line.priced.given_back + row["net"])
+        taken = (*line.taken, goodwill_share(row=row))
+        found[row["line_id"]] = replace(line, priced=whole, taken=taken)
     return found
 
 

@@ -194,7 +194,7 @@ class Desk:
         """All business rows, to see whether something changed them."""
         tables = (
             "orders order_lines payments remedies remedy_lines receipts refunds transfers"
-            " refund_attempts fulfillments captures sagas"
+            " refund_attempts goodwill_lines fulfillments captures sagas"
         )
         return {
             name: await self.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -152,6 +153,30 @@ class TestSharesOfALine:
             remaining = refunds.minus(share=line.paid, taken=live)
         assert sum(share.amount for share in live) == line.paid.amount
         assert refunds.plus(shares=live) == line.paid
+
+    @given(line=lines(), data=st.data())
+    def test_add_up_with_what_was_given_back_without_a_unit(
+        self, line: PricedLine, data: st.DataObject
+    ) -> None:
+        taken: list[Share] = []
+        given = 0
+        remaining = line.paid
+        while remaining.quantity:
+            if data.draw(st.booleans()):
+                amount = data.draw(st.integers(0, remaining.amount))
+                share = refunds.given_back(remaining=remaining, amount=amount)
+                assert share.amount == amount
+                given -= share.discount
+            else:
+                quantity = data.draw(st.integers(1, remaining.quantity))
+                share = refunds.share_of(line=line, remaining=remaining, quantity=quantity)
+                assert min(share.goods - share.discount, share.discount, *share.taxes, 0) == 0
+                parts = refunds.explain(line=replace(line, given_back=given), share=share)
+                assert sum(part.amount for part in parts) == share.amount
+            taken.append(share)
+            remaining = refunds.minus(share=line.paid, taken=taken)
+            assert min(remaining.goods - remaining.discount, *remaining.taxes, 0) == 0
+        assert sum(share.amount for share in taken) == line.paid.amount
 
     @given(line=lines(), data=st.data())
     def test_are_explained_line_by_line(self, line: PricedLine, data: st.DataObject) -> None:
