@@ -73,6 +73,8 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/admin/customers"): _ALL,
     ("GET", "/admin/customers/{customer_id}"): _ALL,
     ("POST", "/admin/customers/{customer_id}"): _AGENTS,
+    ("GET", "/admin/customers/{customer_id}/store-credits"): _ALL,
+    ("POST", "/admin/customers/{customer_id}/store-credits"): _DESK,
     # claims
     ("GET", "/admin/claims"): _ALL,
     ("GET", "/admin/claims/{claim_id}"): _ALL,
@@ -186,6 +188,7 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/store/orders"): PUBLIC,
     ("GET", "/store/orders/cart/{cart_id}"): PUBLIC,
     ("GET", "/store/orders/{order_id}"): PUBLIC,
+    ("GET", "/store/customers/me/store-credits"): frozenset({"customer"}),
     ("GET", "/store/return-reasons"): PUBLIC,
     ("GET", "/store/return-reasons/{reason_id}"): PUBLIC,
 }

@@ -56,6 +56,7 @@ from gateway.admin import (
     reference,
     reservations,
     returns,
+    store_credits,
     trust,
 )
 from gateway.admin import webhooks as webhook_routes
@@ -180,7 +181,7 @@ def build(
     app.state.gate = parts
     desk = (
         *(orders, fulfillments, payments, credit_memos, claims, conversions, returns),
-        *(inventory, reservations, notes),
+        *(store_credits, inventory, reservations, notes),
     )
     work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
     shop = (storefront, customer_claims)

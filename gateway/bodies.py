@@ -81,6 +81,8 @@ CREATE_CLAIM = Shape(
         ),
         "shipping_methods": _SHIPPING_METHODS,
         "refund_amount": Integer(least=0),
+        # Ours: back over the payments, or to the customer's account.
+        "refund_to": OneOf(("payment", "store_credit")),
         "shipping_address": Nested(ADDRESS, is_object=True),
         "no_notification": Boolean(),
         "return_location_id": _ID,
@@ -247,7 +249,17 @@ RETRY_CLAIM_REFUND = Shape({"refund_amount": Integer(least=0)})
 CONVERT_CLAIM = Shape(
     {
         name: CREATE_CLAIM.fields[name]
-        for name in ("type", "additional_items", "shipping_methods", "refund_amount")
+        for name in (
+            *("type", "additional_items", "shipping_methods", "refund_amount", "refund_to"),
+        )
+    }
+)
+
+ADJUST_STORE_CREDIT = Shape(
+    {
+        "amount": Integer(required=True),
+        "currency_code": Text(required=True, most=3),
+        "note": Text(),
     }
 )
 

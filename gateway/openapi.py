@@ -54,6 +54,7 @@ _BODIES = {
     ("post", "/admin/claims/{claim_id}/refund"): bodies.RETRY_CLAIM_REFUND,
     ("post", "/admin/claims/{claim_id}/convert"): bodies.CONVERT_CLAIM,
     ("post", "/admin/claims/{claim_id}/convert/preview"): bodies.CONVERT_CLAIM,
+    ("post", "/admin/customers/{customer_id}/store-credits"): bodies.ADJUST_STORE_CREDIT,
     ("post", "/admin/notes"): bodies.WRITE_NOTE,
     ("post", "/admin/notes/{note_id}"): bodies.CHANGE_NOTE,
     ("post", "/admin/batch-jobs"): bodies.CREATE_JOB,

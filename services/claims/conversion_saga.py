@@ -32,15 +32,22 @@ from services.claims.domain import AdditionalItem, Claim
 
 
 def refund_facts(
-    *, claim: Claim, request_id: str, refund_amount: int | None, converts: bool
+    *,
+    claim: Claim,
+    request_id: str,
+    refund_amount: int | None,
+    converts: bool,
+    refund_to: str | None = None,
 ) -> dict[str, Any]:
     """What the steps of a later refund need, JSON-able. ``converts``: it is paid instead of the
-    goods that the claim would have sent, which are given free."""
+    goods that the claim would have sent, which are given free. ``refund_to``: other than the claim
+    says."""
     return {
         "request_id": request_id,
         "claim_id": claim.id,
         "order_id": claim.order_id,
         "refund_amount": refund_amount,
+        "refund_to": refund_to or claim.refund_to,
         "converts": converts,
         "stock_id": (claim.stock_id or claim.id) if converts else None,
     }
@@ -73,6 +80,7 @@ def retry(*, facts: Facts) -> RetryClaimRefund:
         order_id=facts["order_id"],
         request_id=facts["request_id"],
         refund_amount=facts["refund_amount"],
+        refund_to=facts["refund_to"],
     )
 
 

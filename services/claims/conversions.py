@@ -16,6 +16,7 @@ from typing import Any
 from chassis.errors import Invalid, NotAllowed
 from services.claims.domain import (
     LINES_MAX,
+    PAYMENT,
     AdditionalItem,
     Change,
     Claim,
@@ -24,6 +25,7 @@ from services.claims.domain import (
     check_idle,
     declined_part,
     refund_amount_on_replace,
+    refund_to_on_replace,
 )
 from services.claims.fulfillments import Fulfillment, under_way
 
@@ -48,6 +50,7 @@ def check_conversion(
     additional_items: Sequence[AdditionalItem],
     refund_amount: int | None,
     fulfillments: Iterable[Fulfillment],
+    refund_to: str | None = None,
 ) -> None:
     """Whether a claim may become one of the type ``to``: nothing is paid and nothing is sent.
 
@@ -70,6 +73,8 @@ def check_conversion(
     if to == "replace":
         if refund_amount is not None:
             raise refund_amount_on_replace()
+        if refund_to is not None:
+            raise refund_to_on_replace()
         if not additional_items and not claim.additional_items:
             raise additional_items_missing()
     if additional_items and (to == "refund" or claim.additional_items):
@@ -90,10 +95,15 @@ def _check_workable(claim: Claim, what: str) -> None:
 
 
 def refunded(
-    *, claim: Claim, amount: int, explanation: Sequence[dict[str, Any]], converts: bool
+    *,
+    claim: Claim,
+    amount: int,
+    explanation: Sequence[dict[str, Any]],
+    converts: bool,
+    refund_to: str,
 ) -> Change:
-    """The money of a claim is decided; ``amount`` went out, in minor units. It is less than the
-    parts of ``explanation`` where one of several payments was declined."""
+    """The money of a claim is decided; ``amount`` went out to ``refund_to``, in minor units. It is
+    less than the parts of ``explanation`` where one of several payments was declined."""
     declined = sum(part["amount"] for part in explanation) - amount
     if declined > 0:
         explanation = (*explanation, declined_part(amount=declined))
@@ -104,6 +114,7 @@ def refunded(
             type="refund",
             payment_status="refunded" if amount else "not_refunded",
             refund_amount=amount,
+            refund_to=refund_to,
             explanation=tuple(explanation),
             additional_items=() if converts else claim.additional_items,
             fulfillment_status="not_fulfilled" if converts else claim.fulfillment_status,
@@ -122,6 +133,7 @@ def replaced(*, claim: Claim, stock_id: str | None) -> Change:
             type="replace",
             payment_status="na",
             refund_amount=None,
+            refund_to=PAYMENT,
             explanation=(),
             stock_id=stock_id,
             busy_with=None,

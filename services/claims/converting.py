@@ -22,7 +22,10 @@ async def retry(
 ) -> None:
     """Begin to refund a claim that was not. Raises as ``conversions.check_retry``."""
     conversions.check_retry(claim=claim)
-    await _begin_refund(tx, claim, saga_id, refund_amount, False, now)
+    facts = conversion_saga.refund_facts(
+        claim=claim, request_id=saga_id, refund_amount=refund_amount, converts=False
+    )
+    await _begin_refund(tx, claim, saga_id, facts, now)
 
 
 async def convert(
@@ -32,6 +35,7 @@ async def convert(
     saga_id: str,
     to: str,
     refund_amount: int | None,
+    refund_to: str | None,
     additional_items: Sequence[AdditionalItem],
     shipping_methods: list[dict[str, Any]] | None,
     order: dict[str, Any] | None,
@@ -41,9 +45,23 @@ async def convert(
 
     Raises as ``conversions.check_conversion``.
     """
-    await check(tx, claim, to=to, refund_amount=refund_amount, additional_items=additional_items)
+    await check(
+        tx,
+        claim,
+        to=to,
+        refund_amount=refund_amount,
+        refund_to=refund_to,
+        additional_items=additional_items,
+    )
     if to == "refund":
-        await _begin_refund(tx, claim, saga_id, refund_amount, True, now)
+        facts = conversion_saga.refund_facts(
+            claim=claim,
+            request_id=saga_id,
+            refund_amount=refund_amount,
+            refund_to=refund_to,
+            converts=True,
+        )
+        await _begin_refund(tx, claim, saga_id, facts, now)
         return None
     if claim.additional_items:  # they are reserved already
         if shipping_methods is not None:
@@ -63,6 +81,7 @@ async def check(
     *,
     to: str,
     refund_amount: int | None,
+    refund_to: str | None,
     additional_items: Sequence[AdditionalItem],
 ) -> None:
     """Whether a claim may be converted. Raises as ``conversions.check_conversion``."""
@@ -71,6 +90,7 @@ async def check(
         to=to,
         additional_items=additional_items,
         refund_amount=refund_amount,
+        refund_to=refund_to,
         fulfillments=await store.fulfillments_of(tx, claim_id=claim.id),
     )
 
@@ -93,12 +113,9 @@ def replace_facts(
 
 
 async def _begin_refund(
-    tx: Tx, claim: Claim, saga_id: str, refund_amount: int | None, converts: bool, now: datetime
+    tx: Tx, claim: Claim, saga_id: str, facts: dict[str, Any], now: datetime
 ) -> None:
-    facts = conversion_saga.refund_facts(
-        claim=claim, request_id=saga_id, refund_amount=refund_amount, converts=converts
-    )
-    busy_with = "conversion" if converts else "refund"
+    busy_with = "conversion" if facts["converts"] else "refund"
     await store.save(tx, claim=replace(claim, busy_with=busy_with), now=now)
     await saga_log.begin(
         tx, conversion_saga.REFUND, saga_id=saga_id, subject_id=claim.id, facts=facts, now=now
@@ -120,6 +137,7 @@ async def settle(tx: Tx, claim: Claim, moved: Saga) -> Change | None:
             amount=facts["refund"]["amount"],
             explanation=facts["refund"]["explanation"],
             converts=facts["converts"],
+            refund_to=facts["refund_to"],
         )
     items = [
         AdditionalItem(line_id=line, variant_id=variant, quantity=units)

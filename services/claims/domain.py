@@ -22,6 +22,8 @@ from chassis.errors import Conflict, Invalid, NotAllowed, NotFound
 from chassis.values import derived_id, round_half_up
 
 TYPES = ("refund", "replace")
+# Where a refund goes: back over the payments, or to the customer's account with the shop.
+PAYMENT, STORE_CREDIT = "payment", "store_credit"
 REASONS = ("missing_item", "wrong_item", "production_failure", "other")
 RECOVERY_POINTS = ("started", "claim_created", "refund_handled", "finished")
 LINES_MAX = 100
@@ -126,6 +128,7 @@ class Claim:
     busy_with: str | None = None
     # The name under which inventory holds its goods, where that is not the claim's own.
     stock_id: str | None = None
+    refund_to: str = PAYMENT
 
     @property
     def is_open(self) -> bool:
@@ -169,6 +172,7 @@ def open_claim(
     refund_amount: int | None,
     return_id: str | None,
     no_notification: bool | None,
+    refund_to: str | None = None,
 ) -> Claim:
     """A claim as asked for, before anybody agreed.
 
@@ -183,6 +187,8 @@ def open_claim(
         raise Invalid("claim_items_missing", "Claims must have at least one claim item.")
     if type_ == "replace" and refund_amount is not None:
         raise refund_amount_on_replace()
+    if type_ == "replace" and refund_to is not None:
+        raise refund_to_on_replace()
     for item in items:
         if item.reason not in REASONS:
             raise Invalid(
@@ -201,6 +207,7 @@ def open_claim(
         refund_amount=refund_amount,
         return_id=return_id,
         no_notification=no_notification,
+        refund_to=refund_to or PAYMENT,
     )
 
 
@@ -217,6 +224,14 @@ def refund_amount_on_replace() -> Invalid:
     return Invalid(
         "refund_amount_on_replace",
         'Claim has type "replace" but must be type "refund" to have a refund_amount.',
+    )
+
+
+def refund_to_on_replace() -> Invalid:
+    """A place for money of a claim that sends goods."""
+    return Invalid(
+        "refund_to_on_replace",
+        'Claim has type "replace" but must be type "refund" to have a refund_to.',
     )
 
 
@@ -337,9 +352,10 @@ def _at(claim: Claim, point: str) -> Claim:
 def cancel(*, claim: Claim) -> Claim:
     """Begin to cancel: a saga holds the claim until everything is released.
 
-    Raises RefundAlreadyMade when money went out, ClaimBusy while a saga is at work.
+    Raises RefundAlreadyMade when money went out, ClaimBusy while a saga is at work. Store credit
+    may be taken back: whether it is spent, orders knows.
     """
-    if claim.payment_status == "refunded":
+    if claim.payment_status == "refunded" and claim.refund_to != STORE_CREDIT:
         raise RefundAlreadyMade
     check_idle(claim=claim)
     return replace(claim, status="canceling")
@@ -352,8 +368,14 @@ def check_idle(*, claim: Claim) -> None:
 
 
 def canceled(*, claim: Claim, now: datetime) -> Change:
-    """Everything is released."""
-    claim = replace(claim, status="canceled", fulfillment_status="canceled", canceled_at=now)
+    """Everything is released; store credit that was given is taken back."""
+    claim = replace(
+        claim,
+        status="canceled",
+        payment_status="na" if claim.payment_status == "na" else "not_refunded",
+        fulfillment_status="canceled",
+        canceled_at=now,
+    )
     return Change(claim, ("canceled",))
 
 

@@ -60,6 +60,7 @@ _GOODS = frozenset(table.kind for table in fulfillment_saga.TABLES)
 _STATE = (
     *("type", "status", "payment_status", "recovery_point", "refund_amount", "refusal"),
     *("assigned_to", "closed_by", "return_status", "busy_with", "stock_id"),
+    "refund_to",
 )
 
 
@@ -154,6 +155,7 @@ def _drawn_up(claim_id: str, request: dict[str, Any]) -> tuple[Claim, dict[str, 
         refund_amount=request["refund_amount"],
         return_id=new_id("ret") if request["return_shipping"] is not None else None,
         no_notification=request["no_notification"],
+        refund_to=request["refund_to"],
     )
     facts = saga.creation_facts(
         claim=claim,
@@ -215,7 +217,7 @@ async def cancel_claim(
         saga.CANCEL,
         saga_id=saga_id,
         subject_id=claim_id,
-        facts=saga.cancel_facts(claim=claim),
+        facts=saga.cancel_facts(claim=claim, request_id=saga_id),
         now=now,
     )
     await audit.record(tx, action="claim.cancel_asked", about=f"claim/{claim_id}")
@@ -405,6 +407,7 @@ async def convert_claim(
         saga_id=saga_id,
         to=request["type"],
         refund_amount=request["refund_amount"],
+        refund_to=request["refund_to"],
         additional_items=_additional(request),
         shipping_methods=request["shipping_methods"],
         order=request["order"],
@@ -429,11 +432,22 @@ async def plan_conversion(
     changes nothing."""
     claim = await _visible(tx, claim_id, None)
     items = _additional(request)
-    to, refund_amount = request["type"], request["refund_amount"]
-    await converting.check(tx, claim, to=to, refund_amount=refund_amount, additional_items=items)
+    to, refund_amount, refund_to = request["type"], request["refund_amount"], request["refund_to"]
+    await converting.check(
+        tx,
+        claim,
+        to=to,
+        refund_amount=refund_amount,
+        refund_to=refund_to,
+        additional_items=items,
+    )
     if to == "refund":
         facts = conversion_saga.refund_facts(
-            claim=claim, request_id=new_id("csaga"), refund_amount=refund_amount, converts=True
+            claim=claim,
+            request_id=new_id("csaga"),
+            refund_amount=refund_amount,
+            refund_to=refund_to,
+            converts=True,
         )
         return conversion_saga.retry(facts=facts), None
     if claim.additional_items:

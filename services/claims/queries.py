@@ -173,6 +173,7 @@ def _claim(row: Row, items: list[Row], lines: list[Row], fulfillments: list[Row]
             {"id": f"addr_{row['id']}", **row["shipping_address"]} if own_address else None
         ),
         "refund_amount": row["refund_amount"],
+        "refund_to": row["refund_to"],
         "currency_code": row["currency_code"],
         "explanation": row["explanation"],
         "recovery_point": row["recovery_point"],

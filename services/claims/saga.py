@@ -66,6 +66,7 @@ def creation_facts(
         "units": [list(unit) for unit in claimed_units(items=claim.items)],
         "notes": {item.line_id: item.note for item in claim.items if item.note},
         "refund_amount": claim.refund_amount,
+        "refund_to": claim.refund_to,
         "wanted": [[i.line_id, i.variant_id, i.quantity] for i in claim.additional_items],
         "order": order or {},
         "return_id": claim.return_id,
@@ -99,6 +100,8 @@ def _place_hold(facts: Facts) -> PlaceClaimHold:
         refund_amount=facts["refund_amount"],
         execute_refund=_refund_with_hold(facts),
         return_shipping=None if shipping is None else ReturnShipping(**shipping),
+        # A claim that was opened before there was store credit does not say.
+        refund_to=facts.get("refund_to", "payment"),
     )
 
 
@@ -146,7 +149,12 @@ def _open_return(facts: Facts) -> OpenClaimReturn:
 
 
 def _release_hold(facts: Facts) -> ReleaseClaimHold:
-    return ReleaseClaimHold(claim_id=facts["claim_id"], order_id=facts["order_id"])
+    # A creation that turns back is named by its claim, whose id its saga has.
+    return ReleaseClaimHold(
+        claim_id=facts["claim_id"],
+        order_id=facts["order_id"],
+        request_id=facts.get("request_id", facts["claim_id"]),
+    )
 
 
 def _release_reservation(facts: Facts) -> ReleaseReservation:
@@ -200,9 +208,10 @@ def releases(*, claim: Claim) -> list[ReleaseClaimHold | ReleaseReservation]:
     return [_release_hold(facts), _release_reservation(facts)]
 
 
-def cancel_facts(*, claim: Claim) -> dict[str, Any]:
-    """What the steps of a cancel need."""
+def cancel_facts(*, claim: Claim, request_id: str) -> dict[str, Any]:
+    """What the steps of a cancel need. ``request_id`` names the attempt."""
     return {
+        "request_id": request_id,
         "claim_id": claim.id,
         "order_id": claim.order_id,
         "return_id": claim.return_id,

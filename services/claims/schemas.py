@@ -65,6 +65,7 @@ class OpenClaim(_Strict):
     additional_items: list[AdditionalItem] = Field([], max_length=100)
     shipping_methods: list[ShippingMethod] = []
     refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
+    refund_to: Literal["payment", "store_credit"] | None = None
     shipping_address: dict[str, Any] | None = None
     no_notification: bool | None = None
     return_location_id: str | None = None
@@ -156,6 +157,7 @@ class ConvertClaim(_Strict):
     additional_items: list[AdditionalItem] = Field([], max_length=100)
     shipping_methods: list[ShippingMethod] | None = Field(None, max_length=100)
     refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
+    refund_to: Literal["payment", "store_credit"] | None = None
     order: OrderFacts | None = None
 
 

@@ -56,6 +56,8 @@ CLAIMS = sa.Table(
     sa.Column("busy_with", sa.Text),
     sa.Column("stock_id", sa.Text, index=True),
     sa.Column("inquiry_id", sa.Text),
+    sa.Column("refund_to", sa.Text, nullable=False, server_default="payment"),
+    sa.CheckConstraint("refund_to IN ('payment', 'store_credit')", name="refund_to"),
     sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
     sa.CheckConstraint(
         "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"
@@ -326,7 +328,7 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
                 *("recovery_point", "refund_amount", "currency_code", "return_id"),
                 *("no_notification", "refusal", "canceled_at", "version"),
                 *("assigned_to", "closed_at", "closed_by", "return_status"),
-                *("busy_with", "stock_id"),
+                *("busy_with", "stock_id", "refund_to"),
             )
         },
     )
@@ -341,7 +343,7 @@ async def save(tx: Tx, *, claim: Claim, now: datetime) -> None:
         " no_notification = :no_notification, explanation = :explanation, refusal = :refusal,"
         " canceled_at = :canceled_at, version = :version, assigned_to = :assigned_to,"
         " closed_at = :closed_at, closed_by = :closed_by, return_status = :return_status,"
-        " busy_with = :busy_with, stock_id = :stock_id,"
+        " busy_with = :busy_with, stock_id = :stock_id, refund_to = :refund_to,"
         " updated_at = :now WHERE id = :id",
         id=claim.id,
         now=now,
@@ -401,6 +403,7 @@ def _state(claim: Claim) -> Row:
         "return_status": claim.return_status,
         "busy_with": claim.busy_with,
         "stock_id": claim.stock_id,
+        "refund_to": claim.refund_to,
     }
 
 

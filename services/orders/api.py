@@ -599,6 +599,38 @@ async def _customer(db: Database, customer_id: str) -> Response:
     return http.json_response({"customer": customer})
 
 
+@router.get("/customers/{customer_id}/store-credits")
+async def get_store_credits(
+    customer_id: str, db: Db, who: Who, limit: Limit = 50, offset: Offset = 0
+) -> Response:
+    """A customer's store credit: {store_credits, entries, count, offset, limit}; customers see
+    their own."""
+    async with db.reading() as tx:
+        found = await queries.store_credits(
+            tx, customer_id=customer_id, own_id=_owner(who), limit=limit, offset=offset
+        )
+    return http.json_response({**found, "offset": offset, "limit": limit})
+
+
+@router.post("/customers/{customer_id}/store-credits")
+async def adjust_store_credit(
+    customer_id: str, body: schemas.AdjustStoreCredit, db: Db, who: Who, attempt: Tries
+) -> Response:
+    """Give store credit by hand, or book what was spent: {customer_id}."""
+    _may_refund(who)
+    async with http.accepting(db) as tx:
+        await operations.adjust_store_credit(
+            tx,
+            customer_id=customer_id,
+            currency_code=body.currency_code,
+            amount=body.amount,
+            note=body.note,
+            caller=_caller(who, attempt),
+            now=clock.now(),
+        )
+    return http.json_response({"customer_id": customer_id})
+
+
 @router.get("/shipping-options")
 async def list_shipping_options(
     db: Db, who: Who, region_id: str | None = None, is_return: bool | None = None

@@ -38,6 +38,10 @@ REFUND_REASONS = ("discount", "return", "swap", "claim", "other")
 CAUSES = {"claim": "claim", "receipt": "return", "manual": "other"}
 
 
+# Where a claim's refund goes: over the payments it came from, or to the customer's account.
+PAYMENT, STORE_CREDIT = "payment", "store_credit"
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An order's money in minor units. ``paid`` counts all payments, ``captured`` taken money."""
@@ -130,6 +134,25 @@ def check_country(*, country: str | None, countries: Iterable[str] | None) -> No
 def customer_unknown(*, customer_id: str) -> Refusal:
     """There is no such customer, or not for this caller."""
     return NotFound("customer_unknown", f"Customer with id: {customer_id} was not found")
+
+
+def check_destination(*, refund_to: str, customer_id: str | None) -> None:
+    """Only somebody whom the shop knows has store credit."""
+    if refund_to == STORE_CREDIT and customer_id is None:
+        raise NotAllowed(
+            "customer_missing", "Store credit is given to customers: the order has none"
+        )
+
+
+def check_adjustment(*, amount: int) -> None:
+    """An adjustment changes something."""
+    if not amount:
+        raise Invalid("amount_zero", "amount must not be 0")
+
+
+def store_credit_spent(*, left: int) -> Refusal:
+    """Nobody spends more than there is."""
+    return NotAllowed("store_credit_spent", f"Only {left} is left of the store credit", left=left)
 
 
 def shipping_not_added() -> Refusal:

@@ -22,6 +22,7 @@ async def findings(tx: Tx) -> list[Row]:
         *await _refunds(tx),
         *await _units(tx),
         *await _goodwill(tx),
+        *await _store_credit(tx),
         *await _strays(tx),
         *await _packed(tx),
         *await _replacements(tx),
@@ -38,8 +39,8 @@ def _finding(invariant: str, row: Row, message: str) -> Row:
 # What the ledger says: a pending row counts until another row names it in pending_id.
 _SUMS = (
     "SUM(CASE WHEN t.kind = 'capture' THEN t.amount ELSE 0 END) AS captured,"
-    " SUM(CASE WHEN t.kind <> 'capture' AND t.state = 'posted' THEN t.amount ELSE 0 END)"
-    " AS refunded,"
+    " SUM(CASE WHEN t.kind = 'capture' OR t.state <> 'posted' THEN 0"
+    " WHEN t.kind = 'reversal' THEN -t.amount ELSE t.amount END) AS refunded,"
     " SUM(CASE WHEN t.state = 'pending' THEN t.amount ELSE 0 END)"
     " - SUM(CASE WHEN t.pending_id IS NOT NULL THEN t.amount ELSE 0 END) AS pending"
 )
@@ -93,15 +94,18 @@ async def _payments(tx: Tx) -> list[Row]:
     return [_finding("I9", row, text) for row in rows]
 
 
+_POSTED = "COALESCE(SUM(CASE WHEN t.kind = 'reversal' THEN -t.amount ELSE t.amount END), 0)"
+
+
 async def _refunds(tx: Tx) -> list[Row]:
     """I2: a posted refund has its amount in posted transfers, any other has none."""
     rows = await tx.fetch(
         "SELECT r.id, r.state, r.amount, r.cause_kind, r.cause_id,"
-        " COALESCE(SUM(t.amount), 0) AS posted FROM refunds r"
+        f" {_POSTED} AS posted FROM refunds r"
         " LEFT JOIN transfers t ON t.refund_id = r.id AND t.state = 'posted'"
         " GROUP BY r.id, r.state, r.amount, r.cause_kind, r.cause_id"
-        " HAVING (r.state = 'posted' AND COALESCE(SUM(t.amount), 0) <> r.amount)"
-        " OR (r.state IN ('held', 'declined', 'voided') AND COALESCE(SUM(t.amount), 0) <> 0)"
+        f" HAVING (r.state = 'posted' AND {_POSTED} <> r.amount)"
+        f" OR (r.state IN ('held', 'declined', 'voided') AND {_POSTED} <> 0)"
     )
     text = "refund of {cause_kind} {cause_id} is {state} with {amount}, transfers say {posted}"
     found = [_finding("I2", row, text) for row in rows]
@@ -184,6 +188,37 @@ async def _line(tx: Tx, row: Row) -> Line:
     rows = await store.lines_with_remedies(tx, order_id=row["order_id"], line_ids=[row["id"]])
     goodwill = await store.goodwill_on(tx, line_ids=[row["id"]])
     return store.lines(rows=rows, order_tax_rate=row["tax_rate"], goodwill=goodwill)[row["id"]]
+
+
+async def _store_credit(tx: Tx) -> list[Row]:
+    """I9: an account is the sum of its entries, which are numbered from 1; I2: a refund to store
+    credit is in its customer's account exactly while it is posted."""
+    rows = await tx.fetch(
+        "SELECT c.customer_id || ':' || c.currency_code AS id, c.balance, c.version,"
+        " COUNT(e.id) AS entries, COALESCE(SUM(e.amount), 0) AS booked FROM store_credits c"
+        " LEFT JOIN store_credit_entries e ON e.customer_id = c.customer_id"
+        " AND e.currency_code = c.currency_code"
+        " GROUP BY c.customer_id, c.currency_code, c.balance, c.version"
+        " HAVING c.balance <> COALESCE(SUM(e.amount), 0) OR c.version <> COUNT(e.id)"
+        " OR COALESCE(MAX(e.number), 0) <> c.version"
+    )
+    text = "store credit of {balance} at {version}, but {entries} entries say {booked}"
+    found = [_finding("I9", row, text) for row in rows]
+    rows = await tx.fetch(
+        "SELECT r.id, r.state, r.amount, COALESCE(SUM(e.amount), 0) AS given FROM refunds r"
+        " LEFT JOIN store_credit_entries e ON e.refund_id = r.id"
+        " WHERE r.destination = 'store_credit' GROUP BY r.id, r.state, r.amount"
+        " HAVING COALESCE(SUM(e.amount), 0)"
+        " <> CASE WHEN r.state = 'posted' THEN r.amount ELSE 0 END"
+    )
+    text = "a refund to store credit is {state} with {amount}, {given} is in the account"
+    found += [_finding("I2", row, text) for row in rows]
+    lost = await tx.fetch(
+        "SELECT e.id, e.refund_id FROM store_credit_entries e LEFT JOIN refunds r"
+        " ON r.id = e.refund_id AND r.destination = 'store_credit'"
+        " WHERE e.refund_id IS NOT NULL AND r.id IS NULL"
+    )
+    return found + [_finding("I2", row, "store credit of no refund: {refund_id}") for row in lost]
 
 
 async def _strays(tx: Tx) -> list[Row]:

@@ -56,6 +56,7 @@ from contracts.orders import (
 from services.orders import (
     capturing,
     changing,
+    crediting,
     domain,
     fulfilling,
     fulfillments,
@@ -122,7 +123,7 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
             await _repeat_claim_hold(tx, command)
         return
     # With no provider to ask, the refund is settled below, in this transaction.
-    settled = command.execute_refund and paying.settled_in_books(shares)
+    settled = command.execute_refund and paying.settled_in_books(shares, to=command.refund_to)
     placed = _claim_placed(command, order, quote, hold, lines)
     if settled:
         refund = _booked(command.claim_id, hold.amount)
@@ -137,7 +138,13 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
         await paying.begin_refund(
             tx,
             order,
-            Cause("claim", command.claim_id, "claim", no_notification=order.no_notification),
+            Cause(
+                "claim",
+                command.claim_id,
+                "claim",
+                no_notification=order.no_notification,
+                to=command.refund_to,
+            ),
             shares,
             hold=not command.execute_refund,
             reply_to=reply_address(),
@@ -182,6 +189,8 @@ async def _decide_claim(
     quantities = holding.quantities_of(command.lines)
     lines = await holding.lines_of(tx, order, quantities)
     remedies.check_claim(order_status=order.row["status"], lines=lines, quantities=quantities)
+    customer_id = order.row["customer_id"]
+    domain.check_destination(refund_to=command.refund_to, customer_id=customer_id)
     quote, _ = await holding.quote_of(tx, order, command.return_shipping)
     hold = remedies.decide_claim(
         lines=lines,
@@ -267,7 +276,8 @@ async def _tell_claim_refund(
 
 
 async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime) -> None:
-    """Give the units and the money of a claim back, unless its refund is on its way or done.
+    """Give the units and the money of a claim back, unless its refund is on its way or done. One
+    that became store credit is taken back, unless that is spent.
 
     An unknown claim leaves a tombstone. Answers ClaimHoldReleased.
     """
@@ -277,6 +287,8 @@ async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime
     if order is not None and remedy is not None and remedy["state"] != "released":
         refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
         passed = refund is not None and refund["state"] in ("pending", "posted")
+        if refund is not None and passed and refund["destination"] == domain.STORE_CREDIT:
+            passed = await _credit_stays(tx, order, remedy, refund, command.request_id, now)
         if not passed:
             if refund is not None and refund["state"] == "held":
                 await paying.void_refund(tx, order, refund, now=now)
@@ -284,6 +296,21 @@ async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime
             await paying.close_order(tx, order, now)
     released = ClaimHoldReleased(claim_id=command.claim_id, pivot_passed=passed)
     await put(tx, released, about=f"claim/{command.claim_id}")
+
+
+async def _credit_stays(
+    tx: Tx, order: OpenOrder, remedy: Row, refund: Row, request_id: str | None, now: datetime
+) -> bool:
+    """Whether a claim's store credit is spent, else it is taken back. A repeat that comes late must
+    not take it from a claim that was told that it stays."""
+    if request_id in (remedy["retries"] or {}):
+        return True
+    if await paying.take_credit_back(tx, order, refund, now=now):
+        return False
+    if request_id is not None:
+        no = {"kind": "not_allowed", "code": "store_credit_spent", "message": "It is spent"}
+        await store.remember_retry(tx, remedy=remedy, request_id=request_id, refusal=no)
+    return True
 
 
 async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: datetime) -> None:
@@ -576,6 +603,42 @@ async def refund_order(
     await paying.close_order(tx, order, now)
     tx.wake(cause.refund_id)
     return cause.refund_id
+
+
+async def adjust_store_credit(
+    tx: Tx,
+    *,
+    customer_id: str,
+    currency_code: str,
+    amount: int,
+    note: str | None,
+    caller: Caller,
+    now: datetime,
+) -> None:
+    """Give a customer store credit by hand, or book what was spent: ``amount`` is signed minor
+    units. Raises for nobody, for nothing, and when less is left."""
+    domain.check_adjustment(amount=amount)
+    entry_id = new_id("sce")
+    if await _seen(tx, caller, entry_id) is not None:
+        return
+    if not await store.existing(tx, table="customers", ids=[customer_id]):
+        raise domain.customer_unknown(customer_id=customer_id)
+    booked = await crediting.book(
+        tx,
+        entry_id=entry_id,
+        kind="adjusted",
+        customer_id=customer_id,
+        currency_code=currency_code,
+        amount=amount,
+        note=note,
+        created_by=caller.principal,
+        now=now,
+    )
+    if not booked:
+        left = await store.store_credit_left(
+            tx, customer_id=customer_id, currency_code=currency_code
+        )
+        raise domain.store_credit_spent(left=left)
 
 
 async def take_attempts(tx: Tx, *, now: datetime, left_behind: bool = False) -> list[Row]:

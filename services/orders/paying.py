@@ -2,7 +2,8 @@
 
 A refund belongs to a cause (a claim, a receipt, a decision by hand) and there is one per cause.
 ``manual`` payments are settled in our own books, at once. Any other provider is asked by the
-worker, outside of transactions: here its share is a pending transfer and an attempt.
+worker, outside of transactions: here its share is a pending transfer and an attempt. What becomes
+store credit is settled in our own books too; it uses up what the payments had left to refund.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from chassis.inbox import Retry
 from chassis.outbox import put
 from chassis.values import derived_id
 from contracts.base import Event
-from contracts.orders import OrderRefunded
-from services.orders import domain, store
-from services.orders.domain import Money, Payment, PaymentShare
+from contracts.orders import OrderRefunded, OrderUpdated
+from services.orders import crediting, domain, store
+from services.orders.domain import PAYMENT, STORE_CREDIT, Money, Payment, PaymentShare
 from services.orders.providers import MANUAL
 
 WORKER = "orders.refunds"
@@ -79,7 +80,7 @@ class OpenOrder:
 @dataclass(frozen=True)
 class Cause:
     """Why money goes back. ``kind`` is claim, receipt or manual; ``payment_id`` is named where it
-    is one payment's and not the order's."""
+    is one payment's and not the order's. ``to`` is payment or, for a claim, store_credit."""
 
     kind: str
     id: str
@@ -87,6 +88,7 @@ class Cause:
     note: str | None = None
     no_notification: bool = False
     payment_id: str | None = None
+    to: str = PAYMENT
 
     @property
     def refund_id(self) -> str:
@@ -136,9 +138,9 @@ async def payments_of(tx: Tx, order: OpenOrder) -> list[Payment]:
     return [Payment(row["id"], row["provider_id"], row["left_amount"]) for row in rows]
 
 
-def settled_in_books(shares: Sequence[PaymentShare]) -> bool:
+def settled_in_books(shares: Sequence[PaymentShare], *, to: str = PAYMENT) -> bool:
     """Whether no provider has to be asked: our own books are all there is."""
-    return all(share.provider_id == MANUAL for share in shares)
+    return to == STORE_CREDIT or all(share.provider_id == MANUAL for share in shares)
 
 
 async def begin_refund(
@@ -155,7 +157,8 @@ async def begin_refund(
 
     Held money waits for ``execute_refund`` or ``void_refund``; pending money for the worker.
     """
-    state = "held" if hold else "posted" if settled_in_books(shares) else "pending"
+    settled = settled_in_books(shares, to=cause.to)
+    state = "held" if hold else "posted" if settled else "pending"
     amount = sum(share.amount for share in shares)
     waiting = state != "posted"
     await store.add_refund(
@@ -172,6 +175,7 @@ async def begin_refund(
             "note": cause.note,
             "no_notification": cause.no_notification,
             "payment_id": cause.payment_id,
+            "destination": cause.to,
             "reply_to": reply_to if state == "pending" else None,
             "created_at": now,
             "settled_at": None if waiting else now,
@@ -180,7 +184,7 @@ async def begin_refund(
     await store.add_transfers(
         tx,
         rows=[
-            _transfer(order, cause.refund_id, share, "pending" if waiting else "posted", now)
+            _transfer(order, cause, share, "pending" if waiting else "posted", now)
             for share in shares
         ],
     )
@@ -199,7 +203,31 @@ async def begin_refund(
     else:
         order.posted += amount
         _say_refunded(order, cause.refund_id, amount, cause.kind, cause.id, cause.no_notification)
+        if cause.to == STORE_CREDIT:
+            account = str(order.row["customer_id"])
+            await _give_credit(tx, order, cause.refund_id, cause.id, account, amount, now)
     return state
+
+
+async def _give_credit(
+    tx: Tx,
+    order: OpenOrder,
+    refund_id: str,
+    claim_id: str,
+    customer_id: str,
+    amount: int,
+    now: datetime,
+) -> None:
+    await crediting.grant(
+        tx,
+        customer_id=customer_id,
+        currency_code=order.row["currency_code"],
+        amount=amount,
+        order_id=order.id,
+        claim_id=claim_id,
+        refund_id=refund_id,
+        now=now,
+    )
 
 
 async def ask_again(
@@ -211,9 +239,9 @@ async def ask_again(
         PaymentShare(row["payment_id"], row["provider_id"], row["amount"]) for row in attempts
     ]
     number = str(await store.transfers_of(tx, refund_id=refund["id"]))
+    cause = Cause(refund["cause_kind"], refund["cause_id"], refund["reason"])
     await store.add_transfers(
-        tx,
-        rows=[_transfer(order, refund["id"], share, "pending", now, number) for share in shares],
+        tx, rows=[_transfer(order, cause, share, "pending", now, number) for share in shares]
     )
     await _move_payments(tx, [(share.payment_id, 0, share.amount) for share in shares])
     order.pending += sum(share.amount for share in shares)
@@ -223,23 +251,26 @@ async def ask_again(
 
 def _transfer(
     order: OpenOrder,
-    refund_id: str,
+    cause: Cause,
     share: PaymentShare,
     state: str,
     now: datetime,
     *again: str,
 ) -> Row:
+    account = f"provider:{share.provider_id}"
+    if cause.to == STORE_CREDIT:
+        account = f"{STORE_CREDIT}:{order.row['customer_id']}"
     return {
-        "id": derived_id("tr", refund_id, share.payment_id, *again),
+        "id": derived_id("tr", cause.refund_id, share.payment_id, *again),
         "order_id": order.id,
         "kind": "refund",
         "debit_account": f"customer:{order.id}",
-        "credit_account": f"provider:{share.provider_id}",
+        "credit_account": account,
         "amount": share.amount,
         "currency_code": order.row["currency_code"],
         "state": state,
         "payment_id": share.payment_id,
-        "refund_id": refund_id,
+        "refund_id": cause.refund_id,
         "created_at": now,
     }
 
@@ -326,12 +357,17 @@ async def execute_refund(
         )
         for row in pending
     ]
-    if not settled_in_books(shares):
+    if not settled_in_books(shares, to=refund["destination"]):
         await _ask_providers(tx, order, refund["id"], refund["cause_id"], shares, now)
         await _set_state(tx, order, refund, "pending", refund["amount"], reply_to=reply_to)
         return "pending"
     await _resolve(tx, order, pending, "posted", now)
     await _finish(tx, order, refund, refund["amount"], now)
+    if refund["destination"] == STORE_CREDIT:
+        # Whose it is was written down with the hold.
+        account = pending[0]["credit_account"].removeprefix(f"{STORE_CREDIT}:")
+        amount = refund["amount"]
+        await _give_credit(tx, order, refund["id"], refund["cause_id"], account, amount, now)
     return "posted"
 
 
@@ -340,6 +376,41 @@ async def void_refund(tx: Tx, order: OpenOrder, refund: Row, *, now: datetime) -
     pending = await store.pending_transfers(tx, refund_id=refund["id"])
     await _resolve(tx, order, pending, "voided", now)
     await _set_state(tx, order, refund, "voided", refund["amount"], settled_at=now)
+
+
+async def take_credit_back(tx: Tx, order: OpenOrder, refund: Row, *, now: datetime) -> bool:
+    """Undo a refund that became store credit; False where that credit is spent."""
+    currency = order.row["currency_code"]
+    if not await crediting.take_back(
+        tx, currency_code=currency, order_id=order.id, refund_id=refund["id"], now=now
+    ):
+        return False
+    posted = await store.posted_transfers(tx, refund_id=refund["id"])
+    await store.add_transfers(tx, rows=[_reversal(row, now) for row in posted])
+    await _move_payments(tx, [(row["payment_id"], -row["amount"], 0) for row in posted])
+    order.posted -= refund["amount"]
+    await _set_state(tx, order, refund, "voided", refund["amount"], settled_at=now)
+    order.events.append(
+        OrderUpdated(
+            id=order.id,
+            no_notification=order.no_notification,
+            status=order.status,
+            fulfillment_status=order.fulfillment_status,
+            payment_status=order.payment_status,
+        )
+    )
+    return True
+
+
+def _reversal(posted: Row, now: datetime) -> Row:
+    back = {name: value for name, value in posted.items() if name not in ("seq", "pending_id")}
+    return back | {
+        "id": derived_id("tr", posted["id"], "reversed"),
+        "kind": "reversal",
+        "debit_account": posted["credit_account"],
+        "credit_account": posted["debit_account"],
+        "created_at": now,
+    }
 
 
 async def settle_share(

@@ -547,8 +547,8 @@ async def ledger_of(tx: Tx, *, order_id: str) -> Row:
         id=order_id,
     )
     made = await tx.fetch(
-        "SELECT id, cause_kind, cause_id, state, amount, reason, note, decline, created_at,"
-        " settled_at FROM refunds WHERE order_id = :id ORDER BY created_at, id",
+        "SELECT id, cause_kind, cause_id, state, amount, reason, note, destination, decline,"
+        " created_at, settled_at FROM refunds WHERE order_id = :id ORDER BY created_at, id",
         id=order_id,
     )
     attempts = await tx.fetch(
@@ -722,6 +722,32 @@ async def customer_by_id(tx: Tx, *, customer_id: str, own_id: str | None) -> Row
     if row is None or own_id not in (None, row["id"]):
         raise NotFound("customer_unknown", f"Customer with id: {customer_id} was not found")
     return row
+
+
+async def store_credits(
+    tx: Tx, *, customer_id: str, own_id: str | None, limit: int, offset: int
+) -> Row:
+    """A customer's store credit: {store_credits: [per currency], entries: [a page, newest first],
+    count}. A customer does not see who booked an entry and why. Raises as ``customer_by_id``."""
+    await customer_by_id(tx, customer_id=customer_id, own_id=own_id)
+    accounts = await tx.fetch(
+        "SELECT currency_code, balance, updated_at FROM store_credits WHERE customer_id = :id"
+        " ORDER BY currency_code",
+        id=customer_id,
+    )
+    count = await tx.fetch_value(
+        "SELECT COUNT(*) FROM store_credit_entries WHERE customer_id = :id", id=customer_id
+    )
+    inside = "" if own_id else ", note, created_by"
+    entries = await tx.fetch(
+        "SELECT id, currency_code, amount, balance, kind, order_id, claim_id, created_at"
+        f"{inside} FROM store_credit_entries WHERE customer_id = :id"
+        " ORDER BY created_at DESC, number DESC LIMIT :limit OFFSET :offset",
+        id=customer_id,
+        limit=limit,
+        offset=offset,
+    )
+    return {"store_credits": accounts, "entries": entries, "count": int(count)}
 
 
 async def list_customers(

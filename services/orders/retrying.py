@@ -27,6 +27,8 @@ async def decide(
     remedy = await store.remedy(tx, remedy_id=command.claim_id)
     if remedy is None or remedy["state"] == "released":
         raise remedies.hold_unknown(claim_id=command.claim_id)
+    customer_id = order.row["customer_id"]
+    domain.check_destination(refund_to=command.refund_to, customer_id=customer_id)
     rows = await store.remedy_lines_of(tx, remedy_id=command.claim_id)
     held = store.held_lines(rows=rows)
     hold = remedies.decide_refund(
@@ -76,7 +78,13 @@ async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: dateti
             now=now,
         )
         if shares:
-            cause = Cause("claim", command.claim_id, "claim", no_notification=order.no_notification)
+            cause = Cause(
+                "claim",
+                command.claim_id,
+                "claim",
+                no_notification=order.no_notification,
+                to=command.refund_to,
+            )
             await paying.begin_refund(
                 tx, order, cause, shares, hold=False, reply_to=reply_address(), now=now
             )

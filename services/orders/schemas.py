@@ -327,6 +327,14 @@ class RefundPayment(_Body):
     note: str | None = None
 
 
+class AdjustStoreCredit(_Body):
+    """Store credit given by hand, or spent: ``amount`` is signed minor units."""
+
+    amount: Annotated[int, Field(ge=-_MONEY_MAX, le=_MONEY_MAX)]
+    currency_code: Currency
+    note: Words | None = None
+
+
 class PackedItem(_Body):
     """Units of a line that are packed."""
 

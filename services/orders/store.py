@@ -299,7 +299,8 @@ remedies = sa.Table(
     # The answer given to the hold: a repeat gets it again. Null for a release that came first.
     sa.Column("answer", Json),
     sa.Column("refusal", Json),
-    # What was decided of refunds that came later: request id -> the refusal, or null.
+    # What was decided of refunds that came later, and of store credit that was to be taken back:
+    # request id -> the refusal, or null.
     sa.Column("retries", Json),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
@@ -356,6 +357,8 @@ refunds = sa.Table(
     sa.Column("no_notification", sa.Boolean, nullable=False, default=False),
     # Set where somebody refunds one payment, and not the order.
     sa.Column("payment_id", _Text),
+    # Back to the payments it came from, or to the customer's store credit.
+    sa.Column("destination", _Text, nullable=False, default="payment", server_default="payment"),
     sa.Column("decline", Json),
     # Where the outcome is to be told, when it comes after the command was handled.
     sa.Column("reply_to", Json),
@@ -375,6 +378,43 @@ refunds = sa.Table(
     sa.CheckConstraint(
         "state IN ('held', 'pending', 'posted', 'declined', 'voided')", name="state"
     ),
+    sa.CheckConstraint("destination IN ('payment', 'store_credit')", name="destination"),
+)
+
+# What a customer may spend with the shop, per currency: the sum of its entries, never below 0.
+store_credits = sa.Table(
+    "store_credits",
+    METADATA,
+    sa.Column("customer_id", _Text, primary_key=True),
+    sa.Column("currency_code", _Text, primary_key=True),
+    _money("balance"),
+    # How many entries there are: the number of the last one.
+    sa.Column("version", sa.BigInteger, nullable=False, default=0),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("balance >= 0", name="balance"),
+)
+
+# Append only; ``amount`` is signed.
+store_credit_entries = sa.Table(
+    "store_credit_entries",
+    METADATA,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("customer_id", _Text, nullable=False),
+    sa.Column("currency_code", _Text, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("balance", sa.BigInteger, nullable=False),
+    sa.Column("kind", _Text, nullable=False),
+    sa.Column("order_id", _Text),
+    sa.Column("claim_id", _Text),
+    sa.Column("refund_id", _Text),
+    sa.Column("note", _Text),
+    sa.Column("created_by", _Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("customer_id", "currency_code", "number"),
+    sa.UniqueConstraint("refund_id", "kind"),
+    sa.CheckConstraint("amount <> 0 AND balance >= 0", name="amounts"),
+    sa.CheckConstraint("kind IN ('granted', 'reversed', 'adjusted')", name="kind"),
 )
 
 # What a refund by hand gives back of the price of a line whose units stay with the customer. Its
@@ -439,7 +479,8 @@ transfers = sa.Table(
     sa.Column("refund_id", _Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.CheckConstraint("amount > 0", name="amount"),
-    sa.CheckConstraint("kind IN ('capture', 'refund', 'refund_before')", name="kind"),
+    # A reversal takes a posted refund to store credit back.
+    sa.CheckConstraint("kind IN ('capture', 'refund', 'refund_before', 'reversal')", name="kind"),
     sa.CheckConstraint("state IN ('pending', 'posted', 'voided')", name="state"),
     sa.CheckConstraint("debit_account <> credit_account", name="accounts"),
 )
@@ -1246,6 +1287,64 @@ async def pending_transfers(tx: Tx, *, refund_id: str) -> list[Row]:
         " ORDER BY t.seq",
         id=refund_id,
     )
+
+
+async def posted_transfers(tx: Tx, *, refund_id: str) -> list[Row]:
+    """The transfers by which a refund went out."""
+    return await tx.fetch(
+        "SELECT * FROM transfers WHERE refund_id = :id AND state = 'posted' AND kind = 'refund'"
+        " ORDER BY seq",
+        id=refund_id,
+    )
+
+
+# ---------------------------------------------------------------------------------- store credit
+
+
+async def book_store_credit(tx: Tx, *, entry: Mapping[str, Any]) -> Row | None:
+    """Append an entry to a customer's account, which is locked from here on: {number, balance}, or
+    None where less is left than is to be taken."""
+    account = {name: entry[name] for name in ("customer_id", "currency_code")}
+    row = {**account, "updated_at": entry["created_at"]}
+    await tx.insert(store_credits, [row], ignore_conflicts=True)
+    touched = await tx.execute(
+        "UPDATE store_credits SET balance = balance + :amount, version = version + 1,"
+        " updated_at = :now WHERE customer_id = :customer_id AND currency_code = :currency_code"
+        " AND balance + :amount >= 0",
+        amount=entry["amount"],
+        now=entry["created_at"],
+        **account,
+    )
+    if not touched:
+        return None
+    booked = await tx.fetch_one(
+        "SELECT version AS number, balance FROM store_credits"
+        " WHERE customer_id = :customer_id AND currency_code = :currency_code",
+        **account,
+    )
+    assert booked is not None, account
+    await tx.insert(store_credit_entries, [{**entry, **booked}])
+    return booked
+
+
+async def store_credit_grant(tx: Tx, *, refund_id: str) -> Row | None:
+    """The entry by which a refund became store credit."""
+    return await tx.fetch_one(
+        "SELECT customer_id, claim_id, amount FROM store_credit_entries"
+        " WHERE refund_id = :id AND kind = 'granted'",
+        id=refund_id,
+    )
+
+
+async def store_credit_left(tx: Tx, *, customer_id: str, currency_code: str) -> int:
+    """What a customer may spend in a currency, in minor units."""
+    left = await tx.fetch_value(
+        "SELECT balance FROM store_credits"
+        " WHERE customer_id = :customer_id AND currency_code = :currency_code",
+        customer_id=customer_id,
+        currency_code=currency_code,
+    )
+    return int(left or 0)
 
 
 async def move_payments(tx: Tx, *, rows: Sequence[tuple[str, int, int]]) -> bool:

@@ -42,7 +42,8 @@ class PlaceClaimHold(Command):
     """Said by claims when a claim is opened; heard by orders.
 
     Holds the units (and, for a refund, the money). ``execute_refund`` asks orders to go on with
-    the refund at once, because nobody else can refuse this claim.
+    the refund at once, because nobody else can refuse this claim. ``refund_to`` is payment, or
+    store_credit: the account of the order's customer.
     """
 
     key: ClassVar[str] = "orders.claim-hold.place"
@@ -54,6 +55,7 @@ class PlaceClaimHold(Command):
         "refund_amount": None,
         "execute_refund": True,
         "return_shipping": None,
+        "refund_to": "payment",
     }
     claim_id: str
     order_id: str
@@ -62,6 +64,7 @@ class PlaceClaimHold(Command):
     refund_amount: int | None = None
     execute_refund: bool = False
     return_shipping: ReturnShipping | None = None
+    refund_to: str = "payment"
 
 
 class BookedRefund(Part):
@@ -120,13 +123,19 @@ class ClaimHoldRejected(Rejection):
 class ReleaseClaimHold(Command):
     """Said by claims to give the units and the money of a claim back; heard by orders.
 
-    Works in any state: an unknown claim leaves a tombstone, so that a late hold is refused.
+    Works in any state: an unknown claim leaves a tombstone, so that a late hold is refused. That
+    store credit was spent is not looked at again for the same ``request_id``.
     """
 
     key: ClassVar[str] = "orders.claim-hold.release"
-    example: ClassVar[dict[str, Any]] = {"claim_id": "claim_01", "order_id": "order_01"}
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "order_id": "order_01",
+        "request_id": "csaga_01",
+    }
     claim_id: str
     order_id: str
+    request_id: str | None = None
 
 
 class ClaimHoldReleased(Event):
@@ -156,7 +165,8 @@ class RetryClaimRefund(Command):
 
     ``refund_amount`` is minor units; null means what the claimed units are worth by now. Where the
     provider declines, the claim keeps its units. There is one refund per claim, whoever asks; what
-    was decided for a ``request_id`` is not decided again.
+    was decided for a ``request_id`` is not decided again. ``refund_to`` as in PlaceClaimHold; a
+    refund that was declined stays where it was to go.
     """
 
     key: ClassVar[str] = "orders.claim-refund.retry"
@@ -165,11 +175,13 @@ class RetryClaimRefund(Command):
         "order_id": "order_01",
         "request_id": "csaga_01",
         "refund_amount": None,
+        "refund_to": "payment",
     }
     claim_id: str
     order_id: str
     request_id: str
     refund_amount: int | None = None
+    refund_to: str = "payment"
 
 
 class ClaimRefundSucceeded(Event):
@@ -755,6 +767,37 @@ class OrderUpdated(_OrderState):
     name: str = "order.updated"
 
 
+class StoreCreditChanged(Event):
+    """Said by orders when a customer's store credit was given, taken back or corrected; for outside
+    only.
+
+    ``amount`` is signed and ``balance`` what is there now, both minor units. ``kind`` is granted
+    (a claim was refunded so), reversed (that claim was canceled) or adjusted (by a person).
+    """
+
+    key: ClassVar[str] = "orders.store-credit.changed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "store_credit.changed",
+        "id": "sce_01",
+        "customer_id": "cus_01",
+        "currency_code": "gbp",
+        "amount": 1000,
+        "balance": 1500,
+        "kind": "granted",
+        "order_id": "order_01",
+        "claim_id": "claim_01",
+    }
+    name: str = "store_credit.changed"
+    id: str
+    customer_id: str
+    currency_code: str
+    amount: int
+    balance: int
+    kind: str
+    order_id: str | None = None
+    claim_id: str | None = None
+
+
 class _NoteState(Event):
     """What every event of a note tells: its id and what it is about, never its text."""
 
@@ -830,6 +873,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     OrderArchived,
     OrderCanceled,
     OrderUpdated,
+    StoreCreditChanged,
     NoteCreated,
     NoteUpdated,
     NoteDeleted,

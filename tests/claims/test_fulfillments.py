@@ -239,17 +239,24 @@ def test_a_claim_is_converted_while_nothing_is_paid_and_nothing_sent(
 def test_what_becomes_of_a_converted_claim() -> None:
     busy = a_claim(busy_with="conversion", fulfillment_status="canceled", stock_id="claim_x")
     part = {"amount": 5}
-    paid = conversions.refunded(claim=busy, amount=5, explanation=[part], converts=True)
+    paid = conversions.refunded(
+        claim=busy, amount=5, explanation=[part], converts=True, refund_to="store_credit"
+    )
     assert paid.happened == ("converted", "refunded")
     less = conversions.refunded(claim=busy, amount=3, explanation=[part], converts=True)
     assert [each["amount"] for each in less.claim.explanation] == [5, -2]
     assert (paid.claim.type, paid.claim.payment_status) == ("refund", "refunded")
+    assert paid.claim.refund_to == "store_credit"
     assert (paid.claim.additional_items, paid.claim.stock_id) == ((), None)
     assert paid.claim.busy_with is None
     assert paid.claim.fulfillment_status == "not_fulfilled"
-    unpaid = conversions.refunded(claim=busy, amount=0, explanation=[], converts=False)
+    unpaid = conversions.refunded(
+        claim=busy, amount=0, explanation=[], converts=False, refund_to="payment"
+    )
     assert (unpaid.happened, unpaid.claim.payment_status) == ((), "not_refunded")
-    goods = conversions.replaced(claim=a_claim(**MONEY, refund_amount=0), stock_id="claim_y")
+    credited = a_claim(**MONEY, refund_amount=0, refund_to="store_credit")
+    goods = conversions.replaced(claim=credited, stock_id="claim_y")
+    assert goods.claim.refund_to == "payment"
     assert (goods.claim.type, goods.claim.payment_status) == ("replace", "na")
     assert (goods.claim.refund_amount, goods.claim.stock_id) == (None, "claim_y")
     assert conversions.kept(claim=busy).claim == replace(busy, busy_with=None)

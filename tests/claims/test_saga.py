@@ -68,11 +68,13 @@ CREATIONS = {
     "replace, goods back": facts(type="replace", additional_items=SPARE, goods_back=True),
 }
 CANCELS = {
-    "cancel": saga.cancel_facts(claim=a_claim()),
-    "cancel, goods back": saga.cancel_facts(claim=a_claim(return_id="ret_1")),
-    "cancel with additional items": saga.cancel_facts(claim=a_claim(additional_items=SPARE)),
+    "cancel": saga.cancel_facts(claim=a_claim(), request_id="csaga_1"),
+    "cancel, goods back": saga.cancel_facts(claim=a_claim(return_id="ret_1"), request_id="csaga_1"),
+    "cancel with additional items": saga.cancel_facts(
+        claim=a_claim(additional_items=SPARE), request_id="csaga_1"
+    ),
     "cancel everything": saga.cancel_facts(
-        claim=a_claim(additional_items=SPARE, return_id="ret_1")
+        claim=a_claim(additional_items=SPARE, return_id="ret_1"), request_id="csaga_1"
     ),
 }
 PLAYS = {name: (saga.CREATION, given_) for name, given_ in CREATIONS.items()} | {

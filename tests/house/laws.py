@@ -42,6 +42,7 @@ NOUNS = {
         *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py", "replacing.py", "retrying.py"),
         *("providers.py", "store_memos.py", "worker.py", "linking.py", "goodwill.py"),
+        "crediting.py",
     ),
     "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),

@@ -1,0 +1,26 @@
+"""Where the refund of a claim goes."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    # As text: SQLite takes a constraint only with its column.
+    op.execute(
+        "ALTER TABLE claims ADD COLUMN refund_to TEXT NOT NULL DEFAULT 'payment'"
+        " CONSTRAINT ck_claims_refund_to CHECK (refund_to IN ('payment', 'store_credit'))"
+    )
+
+
+def downgrade() -> None:
+    """Undo; what became store credit looks like money that went back."""
+    with op.batch_alter_table("claims") as batch:
+        batch.drop_constraint("ck_claims_refund_to", type_="check")
+        batch.drop_column("refund_to")
