@@ -245,7 +245,9 @@ CREATE_SHIPMENT = Shape(
 )
 
 # Ours: what a claim gives, changed.
-RETRY_CLAIM_REFUND = Shape({"refund_amount": Integer(least=0)})
+RETRY_CLAIM_REFUND = Shape(
+    {name: CREATE_CLAIM.fields[name] for name in ("refund_amount", "refund_to")}
+)
 CONVERT_CLAIM = Shape(
     {
         name: CREATE_CLAIM.fields[name]

@@ -21,7 +21,8 @@ router = APIRouter()
 @router.post("/admin/claims/{claim_id}/refund")
 async def retry_refund(request: Request, claim_id: str, parts: Parts, who: Who) -> Response:
     """Refund a claim whose money did not go out, and wait for its fate: {claim}. Without
-    ``refund_amount``, what its units are worth by now."""
+    ``refund_amount``, what its units are worth by now; ``refund_to: store_credit`` helps where a
+    provider declines."""
     body = await wire.body(request)
     tried = answers.attempt(request, body)
 

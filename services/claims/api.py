@@ -139,6 +139,7 @@ async def retry_refund(
             tx,
             claim_id=claim_id,
             refund_amount=body.refund_amount,
+            refund_to=body.refund_to,
             caller=_caller(who, attempt),
             now=clock.now(),
         )

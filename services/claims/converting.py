@@ -18,12 +18,22 @@ KINDS = frozenset(table.kind for table in conversion_saga.TABLES)
 
 
 async def retry(
-    tx: Tx, claim: Claim, *, saga_id: str, refund_amount: int | None, now: datetime
+    tx: Tx,
+    claim: Claim,
+    *,
+    saga_id: str,
+    refund_amount: int | None,
+    refund_to: str | None,
+    now: datetime,
 ) -> None:
     """Begin to refund a claim that was not. Raises as ``conversions.check_retry``."""
     conversions.check_retry(claim=claim)
     facts = conversion_saga.refund_facts(
-        claim=claim, request_id=saga_id, refund_amount=refund_amount, converts=False
+        claim=claim,
+        request_id=saga_id,
+        refund_amount=refund_amount,
+        refund_to=refund_to,
+        converts=False,
     )
     await _begin_refund(tx, claim, saga_id, facts, now)
 

@@ -370,10 +370,16 @@ async def create_shipment(
 
 
 async def retry_refund(
-    tx: Tx, *, claim_id: str, refund_amount: int | None, caller: Caller, now: datetime
+    tx: Tx,
+    *,
+    claim_id: str,
+    refund_amount: int | None,
+    refund_to: str | None,
+    caller: Caller,
+    now: datetime,
 ) -> Accepted:
     """Refund a claim whose money did not go out: ``refund_amount`` minor units, or what its units
-    are worth by now.
+    are worth by now; to ``refund_to``, or where it was to go.
 
     Raises ClaimNotFound, and as ``conversions.check_retry``; what orders or a provider refuses is
     told to who waits.
@@ -382,7 +388,14 @@ async def retry_refund(
     earlier = await _seen(tx, caller, saga_id)
     if earlier is None:
         claim = await _visible(tx, claim_id, None)
-        await converting.retry(tx, claim, saga_id=saga_id, refund_amount=refund_amount, now=now)
+        await converting.retry(
+            tx,
+            claim,
+            saga_id=saga_id,
+            refund_amount=refund_amount,
+            refund_to=refund_to,
+            now=now,
+        )
         await audit.record(tx, action="claim.refund_asked", about=f"claim/{claim_id}")
     return Accepted(claim_id, earlier or saga_id)
 

@@ -148,6 +148,7 @@ class RetryRefund(_Strict):
     """The body of ``POST /claims/{id}/refund``; without an amount, what the units are worth."""
 
     refund_amount: int | None = Field(None, ge=0, le=_UNITS_MAX)
+    refund_to: Literal["payment", "store_credit"] | None = None
 
 
 class ConvertClaim(_Strict):

@@ -249,6 +249,23 @@ async def ask_again(
     tx.wake(WORKER)
 
 
+async def give_credit_instead(
+    tx: Tx, order: OpenOrder, refund: Row, shares: Sequence[PaymentShare], *, now: datetime
+) -> None:
+    """A refund that all providers declined becomes store credit; nobody is asked any more."""
+    number = str(await store.transfers_of(tx, refund_id=refund["id"]))
+    cause = Cause(refund["cause_kind"], refund["cause_id"], refund["reason"], to=STORE_CREDIT)
+    await store.add_transfers(
+        tx, rows=[_transfer(order, cause, share, "posted", now, number) for share in shares]
+    )
+    await _move_payments(tx, [(share.payment_id, share.amount, 0) for share in shares])
+    order.posted += refund["amount"]
+    await store.set_destination(tx, refund_id=refund["id"], destination=STORE_CREDIT)
+    await _finish(tx, order, refund, refund["amount"], now)
+    account = str(order.row["customer_id"])
+    await _give_credit(tx, order, refund["id"], refund["cause_id"], account, refund["amount"], now)
+
+
 def _transfer(
     order: OpenOrder,
     cause: Cause,

@@ -65,8 +65,9 @@ async def begin_once(
 
 
 async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: datetime) -> Row | None:
-    """Start the claim's one refund, or ask again for one that was declined; the refund as it stands
-    now, None where there is nothing to refund. Raises as ``decide``, with nothing changed."""
+    """Start the claim's one refund; ask again for one that was declined, or give store credit for
+    it. The refund as it stands now, None where there is nothing to refund. Raises as ``decide``,
+    with nothing changed."""
     refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     if refund is None:
         hold, shares = await decide(tx, order, command)
@@ -90,5 +91,12 @@ async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: dateti
             )
     elif refund["state"] == "declined":
         domain.check_refundable(amount=refund["amount"], money=order.money)
+        if command.refund_to == domain.STORE_CREDIT:
+            customer_id = order.row["customer_id"]
+            domain.check_destination(refund_to=command.refund_to, customer_id=customer_id)
+            payments = await paying.payments_of(tx, order)
+            shares = domain.split(amount=refund["amount"], payments=payments)
+            await paying.give_credit_instead(tx, order, refund, shares, now=now)
+            return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
         await paying.ask_again(tx, order, refund, reply_to=reply_address(), now=now)
     return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)

@@ -1274,6 +1274,15 @@ async def set_refund(
     )
 
 
+async def set_destination(tx: Tx, *, refund_id: str, destination: str) -> None:
+    """A refund that was not made goes elsewhere."""
+    await tx.execute(
+        "UPDATE refunds SET destination = :destination WHERE id = :id AND state = 'declined'",
+        id=refund_id,
+        destination=destination,
+    )
+
+
 async def add_transfers(tx: Tx, *, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append to the money ledger."""
     await tx.insert(transfers, rows)

@@ -165,8 +165,8 @@ class RetryClaimRefund(Command):
 
     ``refund_amount`` is minor units; null means what the claimed units are worth by now. Where the
     provider declines, the claim keeps its units. There is one refund per claim, whoever asks; what
-    was decided for a ``request_id`` is not decided again. ``refund_to`` as in PlaceClaimHold; a
-    refund that was declined stays where it was to go.
+    was decided for a ``request_id`` is not decided again. ``refund_to`` as in PlaceClaimHold: what
+    a provider declined may become store credit.
     """
 
     key: ClassVar[str] = "orders.claim-refund.retry"

@@ -243,7 +243,9 @@ def test_what_becomes_of_a_converted_claim() -> None:
         claim=busy, amount=5, explanation=[part], converts=True, refund_to="store_credit"
     )
     assert paid.happened == ("converted", "refunded")
-    less = conversions.refunded(claim=busy, amount=3, explanation=[part], converts=True)
+    less = conversions.refunded(
+        claim=busy, amount=3, explanation=[part], converts=True, refund_to="payment"
+    )
     assert [each["amount"] for each in less.claim.explanation] == [5, -2]
     assert (paid.claim.type, paid.claim.payment_status) == ("refund", "refunded")
     assert paid.claim.refund_to == "store_credit"

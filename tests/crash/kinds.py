@@ -194,6 +194,28 @@ KINDS = {
         Kind("order captured", ("capture",), provider="fake", alone=True, order="captured"),
         Kind("refund by hand", ("refund",), provider="fake", refund=LOST_ANSWER, weight=1),
         Kind(
+            "part of a price",
+            ("refund of the line",),
+            provider="fake",
+            refund=LOST_ANSWER,
+            weight=1,
+        ),
+        Kind(
+            "store credit",
+            ("claim refund as credit",),
+            provider="manual",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "store credit taken back",
+            ("claim refund as credit", "cancel claim"),
+            provider="manual",
+            claim="canceled",
+        ),
+        Kind(
             "refused: declined",
             ("claim refund declined",),
             provider="fake",
@@ -270,8 +292,11 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
         return f"/admin/returns/{known['return_id']}/{act.split()[0]}", {}
     if act == "export":
         return "/admin/batch-jobs", {"type": "order-export", "context": {}}
-    assert act == "refund", act
-    return f"{order}/refund", {"amount": LOST_ANSWER, "reason": "discount"}
+    assert act in ("refund", "refund of the line"), act
+    body = {"amount": LOST_ANSWER, "reason": "discount"}
+    if act != "refund":
+        body["items"] = [{"item_id": line_id, "amount": LOST_ANSWER}]
+    return f"{order}/refund", body
 
 
 _ABOUT_CLAIM = (
@@ -310,6 +335,8 @@ def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
         body["return_shipping"] = {"option_id": RETURN_OPTION, "price": 0}
     if "declined" in words:
         body["refund_amount"] = DECLINED
+    if "credit" in words:
+        body["refund_to"] = "store_credit"
     if "nothing" in words:
         body["refund_amount"] = 0
     return body

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from deploy.verify import verify
-from tests.gateway.builders import Door
+from tests.gateway.builders import Door, a_shop
+from tests.gateway.conftest import OpenGateway
 
 Json = dict[str, Any]
 MUG = "item_ana_mug"
@@ -140,6 +144,32 @@ async def test_a_replacement_can_become_store_credit(shop: Door) -> None:
     assert (converted["refund_to"], converted["refund_amount"]) == ("store_credit", 1200)
     assert await balances(shop) == {"eur": 1200}
     await sound(shop)
+
+
+async def test_what_a_provider_declines_can_become_store_credit(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RECLAMO_FAKE_PROVIDER_FILE", str(tmp_path / "fake.sqlite"))
+    door = await open_gateway()
+    document = a_shop()
+    document["orders"][0]["payments"][0]["provider_id"] = "fake"
+    await door.load(document)
+    (claim,) = (await door.claim(refund_amount=0)).json()["order"]["claims"]
+    path = f"/admin/claims/{claim['id']}/refund"
+    declined = await door.post(path, {"refund_amount": 602})
+    assert refused(declined) == (400, "The payment provider declined the refund: card closed")
+    answer = await door.post(path, {"refund_to": "store_credit"}, key="r-1")
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()["claim"]
+    assert (shown["payment_status"], shown["refund_amount"]) == ("refunded", 602)
+    assert shown["refund_to"] == "store_credit"
+    assert (await door.post(path, {"refund_to": "store_credit"}, key="r-1")).json() == answer.json()
+    assert await balances(door) == {"eur": 602}
+    assert (await door.order())["refunded_total"] == 602
+    await sound(door)
+    assert (await cancel(door, claim)).status_code == 200
+    assert await balances(door) == {"eur": 0}
+    await sound(door)
 
 
 async def test_what_makes_no_credit_changes_nothing(shop: Door) -> None:

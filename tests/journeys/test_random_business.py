@@ -94,6 +94,8 @@ class Business:
             body["return_shipping"] = chance.choice([{}, {"option_id": RETURN_OPTION}])
         if is_refund and chance.random() < 0.5:
             body["refund_amount"] = chance.choice(AMOUNTS)
+        if is_refund and chance.random() < 0.2:
+            body["refund_to"] = "store_credit"
         await self._ask(order.claims, body)
 
     async def _return(self, chance: random.Random, order: Order) -> None:
@@ -199,7 +201,10 @@ class Business:
 
     async def _hand(self, chance: random.Random, order: Order) -> None:
         amount = chance.choice(AMOUNTS[1:])
-        await self._ask(order.refund, {"amount": amount, "reason": "other"})
+        body: Json = {"amount": amount, "reason": "other"}
+        if chance.random() < 0.4:
+            body["items"] = [{"item_id": chance.choice(order.lines).id, "amount": amount}]
+        await self._ask(order.refund, body)
 
     async def books(self) -> Json:
         """Everything that can be read, as the bytes that are read."""
