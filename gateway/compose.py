@@ -53,6 +53,7 @@ _OWN_CLAIM = frozenset(
     {
         *("status", "recovery_point", "explanation", "return_id", "currency_code", "timeline"),
         *("is_open", "closed_at", "closed_by", "assigned_to", "return_status", "inquiry_id"),
+        "refund_to",
     }
 )
 

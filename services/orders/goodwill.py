@@ -72,8 +72,11 @@ async def give(tx: Tx, order: OpenOrder, *, refund_id: str, shares: Mapping[str,
 
 
 async def settle(tx: Tx, *, refund_id: str, amount: int) -> None:
-    """Only ``amount`` of the refund went out: the lines are worth the rest again."""
+    """Only ``amount`` of the refund went out: the lines that it named, if any, are worth the rest
+    again."""
     rows = await store.goodwill_of(tx, refund_id=refund_id)
+    if not rows:
+        return
     before = {row["line_id"]: store.goodwill_share(row=row) for row in rows}
     parts = allocate(amount, [share.amount for share in before.values()])
     now = {

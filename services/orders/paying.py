@@ -161,26 +161,8 @@ async def begin_refund(
     state = "held" if hold else "posted" if settled else "pending"
     amount = sum(share.amount for share in shares)
     waiting = state != "posted"
-    await store.add_refund(
-        tx,
-        row={
-            "id": cause.refund_id,
-            "order_id": order.id,
-            "cause_kind": cause.kind,
-            "cause_id": cause.id,
-            "state": state,
-            "amount": amount,
-            "currency_code": order.row["currency_code"],
-            "reason": cause.reason,
-            "note": cause.note,
-            "no_notification": cause.no_notification,
-            "payment_id": cause.payment_id,
-            "destination": cause.to,
-            "reply_to": reply_to if state == "pending" else None,
-            "created_at": now,
-            "settled_at": None if waiting else now,
-        },
-    )
+    row = _refund_row(order, cause, state, amount, now)
+    await store.add_refund(tx, row=row | {"reply_to": reply_to if state == "pending" else None})
     await store.add_transfers(
         tx,
         rows=[
@@ -207,6 +189,25 @@ async def begin_refund(
             account = str(order.row["customer_id"])
             await _give_credit(tx, order, cause.refund_id, cause.id, account, amount, now)
     return state
+
+
+def _refund_row(order: OpenOrder, cause: Cause, state: str, amount: int, now: datetime) -> Row:
+    return {
+        "id": cause.refund_id,
+        "order_id": order.id,
+        "cause_kind": cause.kind,
+        "cause_id": cause.id,
+        "state": state,
+        "amount": amount,
+        "currency_code": order.row["currency_code"],
+        "reason": cause.reason,
+        "note": cause.note,
+        "no_notification": cause.no_notification,
+        "payment_id": cause.payment_id,
+        "destination": cause.to,
+        "created_at": now,
+        "settled_at": now if state == "posted" else None,
+    }
 
 
 async def _give_credit(

@@ -11,7 +11,7 @@ from tests.orders.conftest import OpenShop
 from tests.orders.test_worker import agree, by_card, settle
 
 
-async def give(desk: Desk, amount: int, *, key: str | None = None) -> str:
+async def give(desk: Desk, amount: int, *, key: str | None = None, named: bool = True) -> str:
     async with desk.database.transaction() as tx:
         return await operations.refund_order(
             tx,
@@ -20,7 +20,7 @@ async def give(desk: Desk, amount: int, *, key: str | None = None) -> str:
             reason="discount",
             note=None,
             no_notification=None,
-            items=[("item_01", amount)],
+            items=[("item_01", amount)] if named else [],
             principal="usr_1",
             key=key,
             fingerprint="",
@@ -60,6 +60,17 @@ async def test_of_a_split_counts_what_went_out(
     assert (await desk.order())["refunded"] == 1000
     assert (await desk.line())["goodwill_amount"] == 1000
     assert await worth(desk) == 700
+    await agree(desk, fake)
+
+
+async def test_a_refund_that_names_no_line_lowers_no_price_however_it_ends(
+    open_shop: OpenShop, worker: RefundWorker, fake: FakeProvider
+) -> None:
+    desk = await open_shop(by_card(1000, 5000))
+    await give(desk, 1102, named=False)
+    await settle(desk, worker)
+    assert (await desk.order())["refunded"] == 1000
+    assert await worth(desk) == 1200
     await agree(desk, fake)
 
 
