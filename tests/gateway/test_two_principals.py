@@ -90,6 +90,8 @@ CASES: dict[Route, Any] = {
     ("POST", "/admin/payments/{payment_id}/refund"): _refund,
     ("GET", "/admin/customers/{customer_id}"): None,
     ("POST", "/admin/customers/{customer_id}"): {"phone": "1"},
+    ("GET", "/admin/customers/{customer_id}/store-credits"): None,
+    ("POST", "/admin/customers/{customer_id}/store-credits"): {"amount": 1, "currency_code": "eur"},
     ("GET", "/admin/claims/{claim_id}"): None,
     ("POST", "/admin/claims/{claim_id}/assign"): {"user_id": None},
     ("POST", "/admin/claims/{claim_id}/refund"): {},
@@ -451,7 +453,9 @@ def _named_in_bodies(mine: Objects, theirs: Objects) -> list[tuple[str, Json, in
     order = f"/admin/orders/{mine['order_id']}"
     open_order = f"/admin/orders/{mine['open_order_id']}"
     item = {"id": theirs["claim_item_id"], "images": [], "tags": []}
+    part = {"item_id": theirs["line_id"], "amount": 1}
     return [
+        (f"{order}/refund", {**_refund(mine), "items": [part]}, 404),
         (f"{order}/claims", _claim(theirs), 404),
         (f"{order}/claims/preview", _claim(theirs), 404),
         (f"{order}/claims/{mine['claim_id']}", {"claim_items": [item]}, 404),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+from chassis import migrations
 from chassis.db import CheckFailed, DuplicateRow
+from chassis.testing import DatabaseUrl
 from services.orders import store
 from tests.orders.builders import LONG_AGO, a_claim, a_return, lines
 from tests.orders.conftest import OpenShop
@@ -24,6 +30,8 @@ from tests.orders.conftest import OpenShop
         "UPDATE remedy_lines SET received_quantity = quantity + 1",
         "UPDATE remedies SET state = 'lost'",
         "UPDATE transfers SET amount = 0",
+        "UPDATE transfers SET kind = 'gift'",
+        "UPDATE refunds SET destination = 'pocket'",
     ],
 )
 async def test_a_broken_rule_meets_a_check(open_shop: OpenShop, sin: str) -> None:
@@ -83,3 +91,25 @@ async def test_a_return_holds_no_money(open_shop: OpenShop) -> None:
     desk = await open_shop()
     await desk.say(a_return(lines=lines(item_01=2)))
     assert await desk.rows("SELECT 1 AS one FROM transfers WHERE kind = 'refund'") == []
+
+
+async def test_the_ledger_of_before_is_kept_and_knows_reversals(database_url: DatabaseUrl) -> None:
+    url = await database_url("orders")
+    row = (
+        "INSERT INTO transfers (id, order_id, kind, debit_account, credit_account, amount,"
+        " currency_code, state, payment_id, created_at) VALUES"
+        " (:id, 'o', :kind, 'a', 'b', 5, 'eur', 'posted', 'p', CURRENT_TIMESTAMP)"
+    )
+    found: list[tuple[str, str]] = []
+
+    def back_and_forth(connection: sa.Connection) -> None:
+        config = migrations._config("orders", connection)
+        command.downgrade(config, "0006")
+        connection.execute(sa.text(row), {"id": "tr_1", "kind": "refund"})
+        command.upgrade(config, "head")
+        connection.execute(sa.text(row), {"id": "tr_2", "kind": "reversal"})
+        rows = connection.execute(sa.text("SELECT id, kind FROM transfers ORDER BY seq"))
+        found.extend((each[0], each[1]) for each in rows)
+
+    await asyncio.to_thread(migrations._with_connection, url, back_and_forth)
+    assert found == [("tr_1", "refund"), ("tr_2", "reversal")]

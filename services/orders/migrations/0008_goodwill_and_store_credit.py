@@ -89,11 +89,8 @@ def downgrade() -> None:
     op.drop_table("store_credit_entries")
     op.drop_table("store_credits")
     op.drop_table("goodwill_lines")
-    with op.batch_alter_table("refunds") as batch:
-        batch.drop_constraint("ck_refunds_destination", type_="check")
-        batch.drop_column("destination")
-    with op.batch_alter_table("order_lines") as batch:
-        batch.drop_column("goodwill_amount")
+    op.drop_column("refunds", "destination")
+    op.drop_column("order_lines", "goodwill_amount")
 
 
 def _change_kinds(before: str, now: str) -> None:
