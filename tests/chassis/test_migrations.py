@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from alembic import command
 
 from chassis import db, migrations
 from chassis.errors import Unavailable
@@ -41,6 +42,19 @@ async def test_a_history_ends_where_the_code_is(owner: str, database_url: Databa
 async def test_what_is_at_its_head_is_left_alone(owner: str, database_url: DatabaseUrl) -> None:
     url = await database_url(owner)
     await asyncio.to_thread(migrations.upgrade, owner, url)
+    assert await asyncio.to_thread(migrations.differences, owner, url) == []
+
+
+@EACH
+async def test_a_history_leads_back_and_forth(owner: str, database_url: DatabaseUrl) -> None:
+    url = await database_url(owner)
+
+    def back_and_forth(connection: sa.Connection) -> None:
+        config = migrations._config(owner, connection)
+        command.downgrade(config, "base")
+        command.upgrade(config, "head")
+
+    await asyncio.to_thread(migrations._with_connection, url, back_and_forth)
     assert await asyncio.to_thread(migrations.differences, owner, url) == []
 
 

@@ -61,10 +61,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo."""
     op.drop_table("claim_fulfillments")
-    with op.batch_alter_table("additional_items") as batch:
-        batch.drop_constraint("ck_additional_items_sent", type_="check")
-        batch.drop_column("shipped_quantity")
-        batch.drop_column("fulfilled_quantity")
+    for name in ("shipped_quantity", "fulfilled_quantity"):
+        op.drop_column("additional_items", name)
     op.drop_index(op.f("ix_claims_stock_id"), table_name="claims")
     for name in ("stock_id", "busy_with"):
         op.drop_column("claims", name)

@@ -97,11 +97,7 @@ def downgrade() -> None:
     op.drop_table("sagas")
     op.drop_table("captures")
     op.execute("DELETE FROM fulfillments WHERE state IN ('pending', 'refused')")
-    with op.batch_alter_table("refunds") as batch:
-        batch.drop_column("payment_id")
-    with op.batch_alter_table("payments") as batch:
-        batch.drop_column("canceled_at")
-    names = ("refusal", "metadata", "no_notification", "uses_stock", "made_here", "state")
-    with op.batch_alter_table("fulfillments") as batch:
-        for name in names:
-            batch.drop_column(name)
+    op.drop_column("refunds", "payment_id")
+    op.drop_column("payments", "canceled_at")
+    for name in ("refusal", "metadata", "no_notification", "uses_stock", "made_here", "state"):
+        op.drop_column("fulfillments", name)

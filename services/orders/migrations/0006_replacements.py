@@ -47,6 +47,5 @@ def downgrade() -> None:
     op.drop_column("remedies", "retries")
     op.execute("DELETE FROM order_lines WHERE claim_id IS NOT NULL")
     op.drop_index(op.f("ix_order_lines_fulfillment_id"), table_name="order_lines")
-    with op.batch_alter_table("order_lines") as batch:
-        for name, _ in reversed(_COLUMNS):
-            batch.drop_column(name)
+    for name, _ in reversed(_COLUMNS):
+        op.drop_column("order_lines", name)
