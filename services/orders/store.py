@@ -342,6 +342,9 @@ receipts = sa.Table(
     sa.CheckConstraint("state IN ('refunding', 'settled')", name="state"),
 )
 
+# Of store credit there is no memo: it is taken back as long as it is unspent.
+MEMO_DUE = "state = 'posted' AND memo_id IS NULL AND destination = 'payment'"
+
 refunds = sa.Table(
     "refunds",
     METADATA,
@@ -370,8 +373,8 @@ refunds = sa.Table(
         "ix_refunds_memo_due",
         "settled_at",
         "id",
-        postgresql_where=sa.text("state = 'posted' AND memo_id IS NULL"),
-        sqlite_where=sa.text("state = 'posted' AND memo_id IS NULL"),
+        postgresql_where=sa.text(MEMO_DUE),
+        sqlite_where=sa.text(MEMO_DUE),
     ),
     sa.UniqueConstraint("cause_kind", "cause_id"),
     sa.CheckConstraint("amount > 0", name="amount"),

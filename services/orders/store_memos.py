@@ -6,27 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chassis.db import Row, Tx
-from services.orders.store import credit_memo_years, credit_memos
+from services.orders.store import MEMO_DUE, credit_memo_years, credit_memos
 
 # What explains a refund was stored with the decision on it: a claim's with its hold, a receipt's
 # with its answer.
-_DUE = """
+_DUE = f"""
 SELECT r.id, r.order_id, r.cause_kind, r.cause_id, r.reason, r.note, r.amount, r.currency_code,
        r.settled_at, o.display_id, o.customer_id,
        h.answer AS held, c.answer AS received
-FROM refunds r JOIN orders o ON o.id = r.order_id
+FROM (SELECT * FROM refunds WHERE {MEMO_DUE} ORDER BY settled_at, id LIMIT :limit) r
+JOIN orders o ON o.id = r.order_id
 LEFT JOIN remedies h ON r.cause_kind = 'claim' AND h.id = r.cause_id
 LEFT JOIN receipts c ON r.cause_kind = 'receipt' AND c.id = r.cause_id
-WHERE r.state = 'posted' AND r.memo_id IS NULL
-ORDER BY r.settled_at, r.id LIMIT :limit
+ORDER BY r.settled_at, r.id
 """
 
 
 async def is_due(tx: Tx) -> bool:
     """Whether a refund went out that has no memo."""
-    found = await tx.fetch_value(
-        "SELECT 1 FROM refunds WHERE state = 'posted' AND memo_id IS NULL LIMIT 1"
-    )
+    found = await tx.fetch_value(f"SELECT 1 FROM refunds WHERE {MEMO_DUE} LIMIT 1")
     return found is not None
 
 

@@ -104,7 +104,7 @@ async def test_the_ledger_of_before_is_kept_and_knows_reversals(database_url: Da
 
     def back_and_forth(connection: sa.Connection) -> None:
         config = migrations._config("orders", connection)
-        command.downgrade(config, "0006")
+        command.downgrade(config, "0008")
         connection.execute(sa.text(row), {"id": "tr_1", "kind": "refund"})
         command.upgrade(config, "head")
         connection.execute(sa.text(row), {"id": "tr_2", "kind": "reversal"})

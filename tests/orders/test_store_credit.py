@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from chassis import clock
 from chassis.db import Database
 from chassis.errors import NotAllowed
 from contracts.orders import PlaceClaimHold
@@ -37,6 +38,9 @@ async def test_repeats_give_once_and_take_back_once(open_shop: OpenShop) -> None
     assert keys(await desk.say(credited())) == ["claim-hold.placed"]
     assert await balance(desk) == 1200
     assert (await desk.order())["refunded"] == 1200
+    async with desk.database.transaction() as tx:
+        # A numbered document could not be taken back with it.
+        assert await operations.issue_memos(tx, now=clock.now()) == 0
     for expected in (["store-credit.changed", "order.updated", "claim-hold.released"], None):
         said = await desk.say(a_release())
         assert sorted(keys(said)) == sorted(expected or ["claim-hold.released"])

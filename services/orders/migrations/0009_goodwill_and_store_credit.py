@@ -7,11 +7,14 @@ from alembic import op
 
 from chassis.db import Instant, Json
 
-revision = "0008"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+# Of store credit there is no memo: it is taken back as long as it is unspent.
+_DUE = "state = 'posted' AND memo_id IS NULL"
+_DUE_NOW = f"{_DUE} AND destination = 'payment'"
 _KINDS = "kind IN ('capture', 'refund', 'refund_before')"
 _KINDS_NOW = "kind IN ('capture', 'refund', 'refund_before', 'reversal')"
 
@@ -80,17 +83,30 @@ def upgrade() -> None:
         ),
     )
     _change_kinds(_KINDS, _KINDS_NOW)
+    _index_due(_DUE_NOW)
 
 
 def downgrade() -> None:
     """Undo; it fails as long as store credit was ever taken back. What was given back of a price is
     no longer known, nor is anybody's credit."""
+    _index_due(_DUE)
     _change_kinds(_KINDS_NOW, _KINDS)
     op.drop_table("store_credit_entries")
     op.drop_table("store_credits")
     op.drop_table("goodwill_lines")
     op.drop_column("refunds", "destination")
     op.drop_column("order_lines", "goodwill_amount")
+
+
+def _index_due(condition: str) -> None:
+    op.drop_index("ix_refunds_memo_due", table_name="refunds")
+    op.create_index(
+        "ix_refunds_memo_due",
+        "refunds",
+        ["settled_at", "id"],
+        postgresql_where=sa.text(condition),
+        sqlite_where=sa.text(condition),
+    )
 
 
 def _change_kinds(before: str, now: str) -> None:
