@@ -73,10 +73,11 @@ async def test_every_refund_that_went_out_has_one_and_no_other(
     assert await _issued(desk) == ["000001", "000002"]
     async with desk.database.reading() as tx:
         page = await queries.credit_memos(
-            tx, order_ids=["order_01"], refund_ids=None, year=None, limit=1, offset=1
+            tx, order_ids=["order_01"], refund_ids=None, year=None, limit=2, offset=0
         )
-    (first,) = page["credit_memos"]
-    assert (page["count"], first["amount"]) == (2, 1000)
+    # The provider answers in any order.
+    (first,) = (memo for memo in page["credit_memos"] if memo["amount"] == 1000)
+    assert page["count"] == 2
     assert [line["part"] for line in first["lines"]] == ["given", "declined"]
     assert first["payments"] == [{"payment_id": "pay_1", "amount": 1000}]
     await _sound(desk)
