@@ -216,7 +216,8 @@ def _passes(point: Point, kind: str, passed: Passes) -> bool:
         pays = "refund" in act or act.startswith("receive")
         return KINDS[kind].provider == "fake" and pays
     if point.family == "memos":
-        return KINDS[kind].refund > 0
+        # Of store credit there is no memo.
+        return KINDS[kind].refund > 0 and "credit" not in KINDS[kind].acts[-1]
     if point.family == "captures":
         return KINDS[kind].acts[-1] == "capture"
     # What is answered before it is done is not stored.

@@ -249,8 +249,12 @@ class Business:
             await eventually(partial(self._documents_agree, order, ledger), within_s=30)
 
     async def _documents_agree(self, order: Order, ledger: Json) -> bool:
-        """Each refund that went out has its credit memo, and that adds up."""
-        posted = {row["id"]: row["amount"] for row in ledger["refunds"] if row["state"] == "posted"}
+        """Each refund to a payment has its credit memo, and that adds up; store credit has none."""
+        posted = {
+            row["id"]: row["amount"]
+            for row in ledger["refunds"]
+            if (row["state"], row["destination"]) == ("posted", "payment")
+        }
         path = f"/admin/credit-memos?limit=100&order_id={order.id}"
         memos = (await self._system.get(path)).json["credit_memos"]
         assert {memo["refund_id"]: memo["amount"] for memo in memos} == posted
