@@ -28,9 +28,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.skip(reason)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop() -> AsyncIterator[Embedded]:
-    """The shared installation: every test brings orders of its own."""
+    """The installation of a file's tests: each brings orders of its own."""
     folder = Path(tempfile.mkdtemp(prefix="reclamo-client-"))
     running_shop = Embedded(folder)
     try:
@@ -41,7 +41,7 @@ async def shop() -> AsyncIterator[Embedded]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(installed: Path, shop: Embedded) -> AsyncIterator[Client]:
     """A client with the administrator's token, as its makers show it."""
     async with running(installed) as node:

@@ -21,7 +21,7 @@ from tests.journeys.shop import an_order as sold
 from tests.journeys.system import SECRETS, Embedded
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.xdist_group("client"),
 ]
 Json = dict[str, Any]

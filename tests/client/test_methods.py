@@ -18,7 +18,7 @@ from tests.journeys.shop import an_order as sold
 from tests.journeys.system import Embedded
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.asyncio(loop_scope="module"),
     # One installation and one Node serve them all.
     pytest.mark.xdist_group("client"),
 ]

@@ -5,6 +5,7 @@ every way is ``make crash CRASH=full``."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -31,12 +32,15 @@ async def open_shop() -> AsyncIterator[OpenShop]:
     end_abandoned()
     nursery = Nursery()
     await nursery.ready()
+    # Alembic's context is one for the whole process: shops are opened one after the other.
+    opening = asyncio.Lock()
 
     @asynccontextmanager
     async def opened(*, orders: int) -> AsyncIterator[Shop]:
         shop = Shop(nursery, orders=orders)
         try:
-            await shop.open()
+            async with opening:
+                await shop.open()
             yield shop
         finally:
             await shop.close()

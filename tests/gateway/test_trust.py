@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chassis.testing import eventually
 from tests.gateway.builders import Door
 
 
@@ -33,6 +34,13 @@ async def test_the_trail_of_a_claim_runs_through_the_services(shop: Door) -> Non
 
 async def test_pages_run_over_all_services_newest_first(shop: Door) -> None:
     await shop.claim()
+
+    async def issued() -> bool:
+        told = await shop.get("/admin/audit?limit=100&action=memos.")
+        return bool(told.json()["audit"])
+
+    # The credit memo is written behind the refund; after it nobody does anything.
+    await eventually(issued)
     whole = (await shop.get("/admin/audit?limit=100")).json()
     assert [row["at"] for row in whole["audit"]] == sorted(
         (row["at"] for row in whole["audit"]), reverse=True
