@@ -225,12 +225,14 @@ def _passes(point: Point, kind: str, passed: Passes) -> bool:
 
 
 def _participant(kind: str, passed: Passes) -> tuple[str, str] | None:
-    """Who is asked first, and by which message: a service that is not the saga's own."""
+    """Who is asked first, and by which command: a service that is not the saga's own."""
     return next(
         (
-            (name, keys[0])
+            (name, key)
             for name, keys in passed.handled.items()
-            if name not in (owner(kind), "gateway") and keys
+            for key in keys
+            # Others may hear what was answered (an event: it has a version); nobody waits for them.
+            if name not in (owner(kind), "gateway") and not key.endswith(".v1")
         ),
         None,
     )
