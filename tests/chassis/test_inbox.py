@@ -547,14 +547,20 @@ class TestCrashesOfTheProcess:
         assert len(packer.seen) >= 1
 
     async def test_after_the_commit_the_redelivery_is_a_repeat(self, database: Database) -> None:
-        failpoints.arm(f"shop.{PackBox.key}.k4@1:hang")
+        reached = asyncio.Event()
+
+        async def hang(name: str) -> None:
+            if name == f"shop.{PackBox.key}.k4":
+                failpoints.watch(None)
+                reached.set()
+                await asyncio.Event().wait()
+
+        failpoints.watch(hang)
         inbox = an_inbox(database, Packer(reply=True))
         task = asyncio.create_task(inbox.deliver(a_delivery(PACK)))
-
-        async def committed() -> bool:
-            return await packed(database) == {"1": 1}
-
-        await eventually(committed)
+        # Not until it is committed: a cancel in the middle of COMMIT would leave k4 to the next.
+        await reached.wait()
+        assert await packed(database) == {"1": 1}
         task.cancel()
         await asyncio.wait([task])
         await inbox.deliver(a_delivery(PACK, redelivered=True))
