@@ -55,7 +55,10 @@ async def test_the_customers_of_two_orders_meet_nothing_of_each_other_on_any_rou
     told = (await ana.post("/store/claims", body)).json()["claim"]
     known = {"order_id": "order_ana", "return_id": made["id"], "customer_id": "cus_ana"}
     known["inquiry_id"] = told["id"]
-    secrets = (made["id"], "loose handle", "item_ana_mug", "ana@shop.example", "Ljubljana")
+    credit = {"amount": 77123, "currency_code": "eur"}
+    assert (await shop.post("/admin/customers/cus_ana/store-credits", credit)).status_code == 200
+    assert "77123" in (await ana.get("/store/customers/me/store-credits")).text
+    secrets = (made["id"], "loose handle", "item_ana_mug", "ana@shop.example", "Ljubljana", "77123")
     for method, template in access.TABLE:
         path = re.sub(r"{(\w+)}", lambda match: known.get(match.group(1), "x_1"), template)
         body = None if method == "GET" else a_return() if template == "/store/returns" else {}
