@@ -1,8 +1,9 @@
 """The load generator: a process of its own, clients in a closed loop, every answer looked at.
 
-``python -m deploy.bench.load`` reads a plan as one line of JSON from standard input, writes the
-lines ``begin`` and ``end`` when the measured time begins and ends, and then its result as one line
-of JSON. It keeps connections, parses only answers of changes, and waits for nobody.
+``python -m deploy.bench.load FILE`` reads a plan as one line of JSON from standard input, writes
+the lines ``begin`` and ``end`` when the measured time begins and ends, and ``told`` when its result
+stands as JSON in the file. It keeps connections, parses only answers of changes, and waits for
+nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -299,4 +301,6 @@ async def run(plan: Plan) -> Result:
 
 
 if __name__ == "__main__":
-    _say(json.dumps(asdict(uvloop.run(run(Plan(**json.loads(sys.stdin.readline())))))))
+    told = uvloop.run(run(Plan(**json.loads(sys.stdin.readline()))))
+    Path(sys.argv[1]).write_text(json.dumps(asdict(told)))
+    _say("told")

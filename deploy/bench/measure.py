@@ -6,9 +6,11 @@ import asyncio
 import json
 import math
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from deploy.bench import procs
@@ -16,7 +18,6 @@ from deploy.bench.catalog import BenchFailed
 from deploy.bench.load import Plan, Result
 
 MEMORY_EVERY_S = 1.0
-_LINE_MAX_BYTES = 64 * 2**20
 
 
 @dataclass
@@ -77,8 +78,13 @@ async def cell(plan: Plan, processes: dict[str, int]) -> Cell:
 
 
 async def _measured(plan: Plan, processes: dict[str, int]) -> Measured:
-    async with _generator(plan) as generator:
-        assert generator.stdout is not None
+    # A latency per unit is megabytes where units are small: a file holds them, not a line.
+    with tempfile.NamedTemporaryFile(prefix="reclamo-bench-") as answer:
+        return await _told(plan, answer.name, processes)
+
+
+async def _told(plan: Plan, answer: str, processes: dict[str, int]) -> Measured:
+    async with _generator(plan, answer) as generator:
         watched = {**processes, "load": generator.pid}
         await _expect(generator, "begin")
         before = procs.snapshot(watched)
@@ -89,19 +95,17 @@ async def _measured(plan: Plan, processes: dict[str, int]) -> Measured:
         finally:
             watching.cancel()
         after = procs.snapshot(watched)
-        text = await generator.stdout.readline()
-        if not text:
-            raise BenchFailed("the load generator ended early")
-        return Measured(Result(**json.loads(text)), procs.spent(before, after), peaks)
+        await _expect(generator, "told")
+        result = json.loads(await asyncio.to_thread(Path(answer).read_text))
+        return Measured(Result(**result), procs.spent(before, after), peaks)
 
 
 @asynccontextmanager
-async def _generator(plan: Plan) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _generator(plan: Plan, answer: str) -> AsyncIterator[asyncio.subprocess.Process]:
     generator = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "deploy.bench.load"),
+        *(sys.executable, "-m", "deploy.bench.load", answer),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=_LINE_MAX_BYTES,
     )
     try:
         assert generator.stdin is not None

@@ -29,7 +29,11 @@ from deploy.local import NotReady
 
 # Orders to have ready per second of a writing cell, before a rate is known.
 GUESS_PER_S = 250
-HISTORY_ROUNDS = 3
+# A machine's speed changes by a tenth within seconds: short cells in turn, in an order that leaves
+# no system the later half of a round.
+HISTORY_ROUNDS = 5
+HISTORY_TURN = ("without", "with", "with", "without")
+HISTORY_S_MAX = 4.0
 HISTORY_CLIENTS = 8
 CEILING_S_MAX = 5.0
 # Orders to read from, per second of a cell.
@@ -105,9 +109,12 @@ class Bench:
             self.say(f"{self.system.mode}: idle for {request.idle_s:.0f} s")
             self.report["idle"].append(await endurance.idle(self.system, request.idle_s))
 
-    async def cell(self, work: str, clients: int, section: str, **more: Any) -> dict[str, Any]:
-        """Measure one cell and put it into the report."""
-        plan = await self._plan([work], clients, self.request.seconds, catalog.WORKS[work].writes)
+    async def cell(
+        self, work: str, clients: int, section: str, *, seconds: float | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Measure one cell and put it into the report; ``seconds``: those of the request."""
+        seconds = seconds or self.request.seconds
+        plan = await self._plan([work], clients, seconds, catalog.WORKS[work].writes)
         profiling = self.request.profile_dir
         async with profile.recorded(
             profiling and profiling / f"{self.system.mode}-{work}-{clients}",
@@ -167,15 +174,8 @@ class Bench:
         for work in self.request.works or ["refund"]:
             row: dict[str, Any] = {"mode": self.system.mode, "work": work, "orders": count}
             row |= {"clients": HISTORY_CLIENTS, "loaded_per_second": round(count / loading_s, 1)}
-            # In turn: a machine's speed changes from one minute to the next.
-            pairs = [
-                (
-                    await short.cell(work, HISTORY_CLIENTS, "history_cells", when="without"),
-                    await self.cell(work, HISTORY_CLIENTS, "history_cells", when="with"),
-                )
-                for _ in range(HISTORY_ROUNDS)
-            ]
-            row |= {name: _compared(name, pairs) for name in ("cpu_ms_per_unit", "p50_ms")}
+            rounds = [await self._history_round(short, work) for _ in range(HISTORY_ROUNDS)]
+            row |= {name: _compared(name, rounds) for name in ("cpu_ms_per_unit", "p50_ms")}
             growth = row["cpu_ms_per_unit"]["ratio"]
             if catalog.WORKS[work].writes:
                 row["floor_met"] = 0 < growth <= catalog.HISTORY_MAX_GROWTH
@@ -184,6 +184,18 @@ class Bench:
                 f"{self.system.mode}: {work} with {count:,} more orders costs {growth:.2f}"
                 " times as much CPU"
             )
+
+    async def _history_round(self, short: Bench, work: str) -> dict[str, list[dict[str, Any]]]:
+        """Cells of one kind of work by ``when``, in turn."""
+        cells: dict[str, list[dict[str, Any]]] = {"without": [], "with": []}
+        seconds = min(self.request.seconds, HISTORY_S_MAX)
+        for when in HISTORY_TURN:
+            bench = self if when == "with" else short
+            found = await bench.cell(
+                work, HISTORY_CLIENTS, "history_cells", seconds=seconds, when=when
+            )
+            cells[when].append(found)
+        return cells
 
     async def soak(self) -> None:
         """Minutes of steady load."""
@@ -212,12 +224,16 @@ class Bench:
         self.say(f"{self.system.mode}: verify --at-rest found {len(found) or 'nothing'}")
 
 
-def _compared(name: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, float]:
-    """Medians of a figure without and with, and the median of their ratios, pair by pair."""
-    ratios = [long[name] / short[name] for short, long in pairs if short[name]]
+def _compared(name: str, rounds: list[dict[str, list[dict[str, Any]]]]) -> dict[str, float]:
+    """Medians of a figure without and with, and the median of their ratios, round by round."""
+    means = [
+        {when: statistics.mean(cell[name] for cell in cells) for when, cells in each.items()}
+        for each in rounds
+    ]
+    ratios = [mean["with"] / mean["without"] for mean in means if mean["without"]]
     return {
-        "without": statistics.median(short[name] for short, _ in pairs),
-        "with": statistics.median(long[name] for _, long in pairs),
+        "without": round(statistics.median(mean["without"] for mean in means), 3),
+        "with": round(statistics.median(mean["with"] for mean in means), 3),
         "ratio": round(statistics.median(ratios), 3) if ratios else 0.0,
     }
 

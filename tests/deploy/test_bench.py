@@ -107,7 +107,7 @@ def test_a_long_history_and_a_steady_load_are_reported_as_ratio_and_slope(tmp_pa
     assert found["verify"][0]["looked_at"]["claims"] > 0
     assert row["cpu_ms_per_unit"]["ratio"] > 0
     whens = [cell["when"] for cell in found["history_cells"]]
-    assert whens == ["without", "with"] * run.HISTORY_ROUNDS
+    assert whens == [*run.HISTORY_TURN] * run.HISTORY_ROUNDS
     assert [verified["findings"] for verified in found["verify"]] == [[], []]
     (soak,) = found["soak"]
     assert (soak["errors"], soak["refusals"]) == (0, 0)
