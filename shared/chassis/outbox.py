@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 
 BATCH_ROWS = 200
 UNROUTABLE_TRIES_MAX = 10
-IDLE_S = 1.0
+IDLE_S = 2.0  # what is written here wakes the relay; this is for what somebody else left
+AGAIN_S = 1.0
 # A group begins no message later than this after its rows were read, and a message takes 10 s at
 # most: a relay that lost its hold meanwhile has stopped before another one can begin.
 SEND_WITHIN_S = HOLD_S - 11
@@ -173,7 +174,7 @@ class Relay:
         self._database = database
         self._bus = bus
         self._woken = asyncio.Event()
-        self._idle_s = idle_s
+        self._idle_s = self._pause_s = idle_s
         self._send_until = 0.0
 
     async def run(self) -> None:
@@ -184,13 +185,13 @@ class Relay:
                 # Without a broker it is better that another process, which may have one, sends.
                 if self._bus.ready:
                     name = f"reclamo.relay.{self._service}"
-                    async with self._database.exclusive(name, again_s=IDLE_S) as session:
+                    async with self._database.exclusive(name, again_s=AGAIN_S) as session:
                         await self._send(session)
             except Unavailable as error:
                 log.warning("relay_waits", error=error.message)
             except Exception:
                 log.exception("relay_failed")
-            await asyncio.sleep(IDLE_S)
+            await asyncio.sleep(AGAIN_S)
 
     async def _send(self, session: Session | None) -> None:
         """While the hold lasts and the broker is there. Only who holds listens: what a process
@@ -208,13 +209,14 @@ class Relay:
 
     async def _idle(self) -> None:
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout(self._pause_s):
                 await self._woken.wait()
         except TimeoutError:
             pass
 
     async def _batch(self, session: Session) -> bool:
         """Send one batch; True when there may be more to send now."""
+        self._pause_s = self._idle_s
         if not self._bus.ready:
             return False
         rows = await session.fetch(
@@ -241,6 +243,8 @@ class Relay:
                 now=clock.now(),
                 seqs=confirmed,
             )
+        if len(confirmed) < len(rows):
+            self._pause_s = min(AGAIN_S, self._idle_s)
         for failed in (row for _, row in groups if row is not None):
             await self._note_unroutable(session, failed)
         # What is written from now on wakes us; what failed waits for the next look.

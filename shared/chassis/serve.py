@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 Build = Callable[[Any, Database, Bus, auth.Verifier], Service]
 GRACE_S = 25
+DATE_S = 1.0
 
 
 class MissingSetting(Exception):
@@ -31,8 +33,31 @@ class MissingSetting(Exception):
 
 
 class _Server(uvicorn.Server):
-    """Comes back to its caller after a signal. uvicorn would raise the signal once more, and that
-    ends the process before consumers, relay and pools were told to stop."""
+    """Ends at once when told to, looks at nothing while it waits, and comes back to its caller
+    after a signal. uvicorn would look ten times a second whether it was told, and raise the signal
+    once more, which ends the process before consumers, relay and pools were told to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._told = asyncio.Event()
+        super().__init__(config)
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it was told to end, by a signal or its owner."""
+        return self._told.is_set()
+
+    @should_exit.setter
+    def should_exit(self, told: bool) -> None:
+        if told:
+            self._told.set()
+        else:
+            self._told.clear()
+
+    async def main_loop(self) -> None:
+        """Wait to be told; once a second only, for the date in the answers."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), DATE_S)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
