@@ -93,7 +93,7 @@ Disagreements = Iterable[tuple[str, str, str]]
 
 def _is_exchange(claim: Row) -> bool:
     """Claims keeps exchanges among its claims."""
-    return claim["type"] == "exchange"
+    return bool(claim["type"] == "exchange")
 
 
 def _is_live(claim: Row) -> bool:

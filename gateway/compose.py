@@ -77,9 +77,7 @@ async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
     (claims, swaps, returns), variants = await asyncio.gather(
         _what_came_of(parts, who, order_id, kinds), _variants(parts, who, found["items"])
     )
-    unknown = [
-        line for line in _sent_out(claims, swaps) if line["variant_id"] not in variants
-    ]
+    unknown = [line for line in _sent_out(claims, swaps) if line["variant_id"] not in variants]
     variants |= await _variants(parts, who, unknown)
     await _join(parts, who, [found], claims, swaps, returns, variants)
     return found

@@ -27,9 +27,7 @@ async def list_swaps(request: Request, parts: Parts, who: Who) -> Response:
     params = {"limit": limit, "offset": offset}
     page = await parts.claims.get("/exchanges", who=who, params=params)
     shown = await compose.swaps(parts, who=who, found=page["exchanges"])
-    return json_response(
-        {"swaps": shown, "count": page["count"], "offset": offset, "limit": limit}
-    )
+    return json_response({"swaps": shown, "count": page["count"], "offset": offset, "limit": limit})
 
 
 @router.get("/admin/swaps/{swap_id}")
@@ -59,8 +57,9 @@ async def create_swap(request: Request, order_id: str, parts: Parts, who: Who) -
         )
         answer = await whole_after(parts, who, order_id, tried)
         if query and isinstance(answer, dict):
-            asked = {name: wire.text(query, name) for name in ("fields", "expand")}
-            answer["order"] = compose.view(answer["order"], wanted=compose.asked(**asked))
+            fields, expand = wire.text(query, "fields"), wire.text(query, "expand")
+            shown = compose.asked(fields=fields, expand=expand)
+            answer["order"] = compose.view(answer["order"], wanted=shown)
         return answer
 
     return await answers.once(parts.database, who=who, tried=tried, always_show=True, work=work)
@@ -75,7 +74,8 @@ async def _drawn_up(
         # Medusa offers them to the customer, who chooses one in the cart.
         raise Invalid(
             "too_many_shipping_options",
-            "A swap has no cart to choose a shipping option in: give one of custom_shipping_options",
+            "A swap has no cart to choose a shipping option in:"
+            " give one of custom_shipping_options",
         )
     await _check_reasons(parts, who, given["return_items"])
     methods = [

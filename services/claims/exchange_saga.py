@@ -42,9 +42,7 @@ def _settle(facts: Facts) -> SettleExchange:
     )
 
 
-SETTLE = Step(
-    name="settle", do=_settle, done=ExchangeSettled, refused=ExchangeRejected, pivot=True
-)
+SETTLE = Step(name="settle", do=_settle, done=ExchangeSettled, refused=ExchangeRejected, pivot=True)
 
 
 def payment_facts(*, claim: Claim, request_id: str) -> dict[str, Any]:

@@ -92,9 +92,7 @@ def open_exchange(
     )
 
 
-def follow(
-    *, claim: Claim, progress: Progress, facts: Mapping[str, Any], now: datetime
-) -> Change:
+def follow(*, claim: Claim, progress: Progress, facts: Mapping[str, Any], now: datetime) -> Change:
     """Bring an exchange up to what its creation saga knows; ``facts`` are that saga's."""
     if progress.refusal is not None:
         return refuse(claim=claim, refusal=progress.refusal)

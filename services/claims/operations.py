@@ -295,8 +295,8 @@ async def cancel_fulfillment(
     now: datetime,
     exchange: bool = False,
 ) -> Accepted | None:
-    """Unpack goods of a claim, or of an exchange, and put them back, reserved as before; None for what is canceled
-    already, which is no error.
+    """Unpack goods of a claim, or of an exchange, and put them back, reserved as before; None for
+    what is canceled already, which is no error.
 
     Raises in Medusa's words; a fulfillment of another claim, and a claim of another order, are not
     found. Units that have been claimed or returned meanwhile are told to who waits.
@@ -455,9 +455,7 @@ def _additional(request: dict[str, Any]) -> list[AdditionalItem]:
     return [AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]]
 
 
-async def visible(
-    tx: Tx, *, claim_id: str, order_id: str | None, exchange: bool = False
-) -> Claim:
+async def visible(tx: Tx, *, claim_id: str, order_id: str | None, exchange: bool = False) -> Claim:
     """A claim, or an exchange, that everybody agreed to, locked. Raises ClaimNotFound or
     SwapNotFound, also under another order's id."""
     claim = await _loaded(tx, claim_id, exchange)

@@ -111,9 +111,6 @@ async def _say_one(tx: Tx, claim: Claim, happening: str, version: int) -> None:
     said = EVENTS[happening](**both, type=claim.type, refund_amount=claim.refund_amount)
     await outbox.put(tx, said, about=domain.about(claim=claim), version=version)
 
-        await store.save(tx, claim=replace(claim, version=version), now=now)
-        await _note(tx, before, change, wrote)
-
 
 async def _say_items(
     tx: Tx,

@@ -64,13 +64,9 @@ def check(
     Raises in Medusa's order: a canceled order has no captured payment.
     """
     if payment_status not in _CAPTURED:
-        raise NotAllowed(
-            "order_not_captured", "Cannot swap an order that has not been captured"
-        )
+        raise NotAllowed("order_not_captured", "Cannot swap an order that has not been captured")
     if fulfillment_status == "not_fulfilled":
-        raise NotAllowed(
-            "order_not_fulfilled", "Cannot swap an order that has not been fulfilled"
-        )
+        raise NotAllowed("order_not_fulfilled", "Cannot swap an order that has not been fulfilled")
     remedies.check_units(lines=lines, foreign=foreign, quantities=quantities)
     for line_id, quantity in quantities.items():
         line = lines[line_id]
@@ -94,7 +90,9 @@ def decide_hold(
 
     Raises when that worth went back already: nobody is credited what was refunded.
     """
-    shares = {line_id: lines[line_id].worth(quantity=units) for line_id, units in quantities.items()}
+    shares = {
+        line_id: lines[line_id].worth(quantity=units) for line_id, units in quantities.items()
+    }
     check_refundable(amount=sum(share.amount for share in shares.values()), money=money)
     parts = [
         part

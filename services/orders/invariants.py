@@ -282,7 +282,9 @@ async def _replacements(tx: Tx) -> list[Row]:
         ids=sorted(worth),
     ):
         paid[row["remedy_id"]] += row["goods"] - row["discount"] + sum(row["taxes"] or ())
-    for row in await tx.fetch("SELECT id, lines FROM exchanges WHERE id IN :ids", ids=sorted(worth)):
+    for row in await tx.fetch(
+        "SELECT id, lines FROM exchanges WHERE id IN :ids", ids=sorted(worth)
+    ):
         paid[row["id"]] = sum(line["amount"] for line in row["lines"])
     text = "its replacements are worth {worth}, what they replace was paid with {paid}"
     told = [

@@ -151,9 +151,7 @@ async def _orders(tx: Tx, ids: Sequence[str]) -> list[Row]:
 # One that inventory has not answered, or has refused, was never there for anybody outside.
 _SEEN = " AND state IN ('live', 'canceling', 'canceled')"
 # A payment may be the difference of an exchange.
-_PAYMENT = (
-    "payments.*, (SELECT e.id FROM exchanges e WHERE e.payment_id = payments.id) AS swap_id"
-)
+_PAYMENT = "payments.*, (SELECT e.id FROM exchanges e WHERE e.payment_id = payments.id) AS swap_id"
 
 
 async def _children(

@@ -173,13 +173,11 @@ async def pay_back(tx: Tx, order: OpenOrder, exchange_id: str, now: datetime) ->
         return 0
     payments = await paying.payments_of(tx, order)
     left = next((each.left for each in payments if each.payment_id == exchange["payment_id"]), 0)
-    amount = min(left, exchange["difference_due"])
+    amount: int = min(left, exchange["difference_due"])
     if amount <= 0:
         return 0
     part = Part(None, "difference", None, amount, "the difference that was paid, paid back")
-    await store_exchanges.set_explanation(
-        tx, exchange_id=exchange_id, explanation=[asdict(part)]
-    )
+    await store_exchanges.set_explanation(tx, exchange_id=exchange_id, explanation=[asdict(part)])
     shares = [PaymentShare(exchange["payment_id"], MANUAL, amount)]
     cause = cause_of(order, exchange_id)
     await paying.begin_refund(tx, order, cause, shares, hold=False, reply_to=None, now=now)
@@ -231,9 +229,7 @@ async def reject(
     tx: Tx, exchange_id: str, no: Refusal, *, reply_to: Mapping[str, Any] | None = None
 ) -> None:
     """Say why not."""
-    said = ExchangeRejected(
-        exchange_id=exchange_id, code=no.code, kind=no.kind, message=no.message
-    )
+    said = ExchangeRejected(exchange_id=exchange_id, code=no.code, kind=no.kind, message=no.message)
     address = dict(reply_to) if reply_to else None
     await put(tx, said, about=f"exchange/{exchange_id}", reply_to=address)
 

@@ -1,4 +1,4 @@
-"""Statements of exchanges: their difference, what it is made of, and the payment that settled it."""
+"""Statements of exchanges: their difference, its parts, and the payment that settled it."""
 
 from __future__ import annotations
 

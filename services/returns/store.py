@@ -192,9 +192,9 @@ UPDATE returns SET {", ".join(f"{name} = :{name}" for name in _STATE_COLUMNS)}, 
 WHERE id = :id
 """
 _LOAD = """
-SELECT id, order_id, claim_id, of_exchange, state, status, refund_given, refund_amount, refunded_amount, facts,
-       location_id, no_notification, policy_binds, receive_now, receipt_id, version,
-       requested_at, received_at, canceled_at, closed_at,
+SELECT id, order_id, claim_id, of_exchange, state, status, refund_given, refund_amount,
+       refunded_amount, facts, location_id, no_notification, policy_binds, receive_now,
+       receipt_id, version, requested_at, received_at, canceled_at, closed_at,
        CAST((SELECT COALESCE(SUM(receipts.owed_amount), 0) FROM receipts
              WHERE receipts.return_id = returns.id) AS BIGINT) AS owed_amount
 FROM returns WHERE id = :return_id FOR UPDATE

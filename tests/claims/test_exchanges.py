@@ -162,7 +162,9 @@ class TestCancel:
         canceling = exchanges.cancel(claim=an_open(status, 5))
         assert canceling.status == "canceling"
         change = exchanges.canceled(
-            claim=canceling, released={"paid_back_amount": 5 if status == "captured" else 0}, now=NOW
+            claim=canceling,
+            released={"paid_back_amount": 5 if status == "captured" else 0},
+            now=NOW,
         )
         assert change.happened == ("canceled",)
         assert (change.claim.payment_status, change.claim.canceled_at) == ("canceled", NOW)

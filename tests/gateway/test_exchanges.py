@@ -21,7 +21,7 @@ BACK = "/admin/orders/test-order/swaps"
 
 
 def a_document(
-    *, tax_rate: float = 20, includes_tax: bool = False, provider: str = "manual", **item: Any
+    *, tax_rate: float = 20, gross_prices: bool = False, provider: str = "manual", **item: Any
 ) -> Json:
     """Two pieces of 1000 at 20 %, paid with 2400 and sent; goods of 400, 1000 and 1500."""
     document = medusa.a_base(
@@ -32,7 +32,7 @@ def a_document(
         medusa.a_variant("gone", 1000),
         tax_rate=tax_rate,
     )
-    document["regions"][0]["includes_tax"] = includes_tax
+    document["regions"][0]["includes_tax"] = gross_prices
     document["inventory_levels"][-1]["stocked_quantity"] = 0
     line = medusa.an_item("test-item", 1000, 2, **{"tax_lines": [medusa.VAT], **item})
     order = medusa.an_order("test-order", line, paid=2400)
@@ -253,7 +253,7 @@ async def test_what_comes_back_is_worth_what_was_really_paid(
 
 
 async def test_prices_of_a_region_with_taxes_in_them_are_taken_as_they_are(door: Door) -> None:
-    await door.load(a_document(includes_tax=True))
+    await door.load(a_document(gross_prices=True))
     found = await swap(door, "dear")
     # 1500 contain 250 of tax.
     assert found["difference_due"] == 1500 - 1200
@@ -378,9 +378,7 @@ async def test_a_refused_exchange_says_why_and_holds_nothing(door: Door) -> None
         ),
         "variant": (
             a_swap("nowhere"),
-            invalid(
-                "Unable to generate the line items, some variant has not been found: nowhere"
-            ),
+            invalid("Unable to generate the line items, some variant has not been found: nowhere"),
         ),
         "nothing out": (a_swap(), invalid("Swaps must have at least one additional item.")),
         "option": (
@@ -493,7 +491,11 @@ async def test_goods_are_packed_sent_and_come_back_in_their_turn(door: Door) -> 
     received = arrived.json()["return"]
     assert (received["status"], received["swap_id"]) == ("received", found["id"])
     assert received["swap"]["id"] == found["id"]
-    assert (await said(door, found["id"]))[-1] == "swap.received"
+
+    async def told() -> bool:
+        return (await said(door, found["id"]))[-1] == "swap.received"
+
+    assert await eventually(told)
     order = await door.order("test-order")
     assert order["refunded_total"] == 720
     assert order["fulfillment_status"] == "partially_returned"

@@ -115,7 +115,11 @@ async def test_a_difference_that_came_is_a_payment_of_the_order_once(open_shop: 
     await desk.say(a_hold())
     await desk.say(a_settlement(2000))
     said = await desk.say(a_payment())
-    assert money([row for row in said if row["key"].startswith("orders.exchange")]) == (1050, "captured", 0)
+    assert money([row for row in said if row["key"].startswith("orders.exchange")]) == (
+        1050,
+        "captured",
+        0,
+    )
     assert set(keys(said)) == {"order.updated", "exchange.settled"}
     order = await desk.order()
     assert (order["paid"], order["captured"], order["payment_status"]) == (3450, 3450, "captured")
