@@ -723,7 +723,7 @@ async def test_a_seeded_installation_is_sound_also_at_rest(seeded: GatewaySettin
     for at_rest in (False, True):
         report = await _look(seeded, at_rest=at_rest)
         assert report.findings == []
-    assert report.looked_at["claims"] == 5
+    assert report.looked_at["claims"] == 6
     assert report.looked_at["returns"] == 5
     assert report.looked_at["messages"] > 50
     assert report.summary.endswith("nothing found.")
@@ -965,7 +965,7 @@ async def test_the_command_says_nothing_on_stdout_when_all_is_well(
 ) -> None:
     run = await asyncio.to_thread(reclamo, "verify", "--at-rest", data_dir=seeded.data_dir)
     assert (run.returncode, run.stdout) == (0, "")
-    assert run.stderr.startswith("Looked at 5 claims, 5 returns")
+    assert run.stderr.startswith("Looked at 6 claims, 6 returns")
     assert "nothing found" in run.stderr
 
 
