@@ -275,20 +275,22 @@ async def _have(shop: Door, name: str) -> tuple[Objects, Door]:
     own["claim_fulfillment_id"] = packed["order"]["claims"][1]["fulfillments"][0]["id"]
     saga = (await _ok(admin, "GET", f"/admin/claims/{own['claim_id']}"))["claim"]["timeline"]
     own["saga_id"] = saga[0]["saga_id"] if saga else "saga_x"
-    await _ok(admin, "POST", f"{order}/refund", _refund(own))
-
-    async def numbered() -> list[Json]:
-        memos = f"/admin/credit-memos?order_id={own['order_id']}"
-        return list((await _ok(admin, "GET", memos))["credit_memos"])
-
-    own["memo_id"] = (await eventually(numbered))[0]["id"]
-    returned = await _ok(admin, "POST", f"{order}/return", _line(own))
-    own["return_id"] = returned["order"]["returns"][0]["id"]
     lamp = {"return_items": [{"item_id": f"item_{name}_lamp", "quantity": 1}]}
     swapped = await _ok(admin, "POST", f"{order}/swaps", {**lamp, "additional_items": mugs})
     own["swap_id"] = swapped["order"]["swaps"][0]["id"]
     packed = await _ok(admin, "POST", f"{order}/swaps/{own['swap_id']}/fulfillments", {})
     own["swap_fulfillment_id"] = packed["order"]["swaps"][0]["fulfillments"][0]["id"]
+    await _ok(admin, "POST", f"{order}/refund", _refund(own))
+
+    async def numbered() -> list[Json]:
+        memos = f"/admin/credit-memos?order_id={own['order_id']}"
+        found: list[Json] = (await _ok(admin, "GET", memos))["credit_memos"]
+        assert len(found) == 2  # of the exchange, and of the refund by hand
+        return found
+
+    own["memo_id"] = (await eventually(numbered))[0]["id"]
+    returned = await _ok(admin, "POST", f"{order}/return", _line(own))
+    own["return_id"] = returned["order"]["returns"][-1]["id"]
     packed = await _ok(admin, "POST", f"{open_order}/fulfillment", _package(own))
     own["fulfillment_id"] = packed["order"]["fulfillments"][0]["id"]
     place = {"name": f"of {name}", "address": {"address_1": "Here", "country_code": "si"}}
