@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from chassis.errors import NotAllowed, NotFound, Refusal
 from services.orders import refunds, remedies
-from services.orders.domain import Money, check_refundable
+from services.orders.domain import Money
 from services.orders.refunds import Part, Tax
 from services.orders.remedies import Hold, Line
 
@@ -85,20 +85,21 @@ def decide_hold(
     shipping_cost: int,
     money: Money,
 ) -> Hold:
-    """What an exchange holds. Its amount is what the customer is credited: the worth of the units
-    minus ``shipping_cost``, which may be negative. No money is held; units were checked before.
-
-    Raises when that worth went back already: nobody is credited what was refunded.
+    """What an exchange holds. Its amount is what the customer is credited: the worth of the units,
+    as far as it did not go back already, minus ``shipping_cost``; it may be negative. No money is
+    held; the units were checked before.
     """
     shares = {
         line_id: lines[line_id].worth(quantity=units) for line_id, units in quantities.items()
     }
-    check_refundable(amount=sum(share.amount for share in shares.values()), money=money)
+    over = sum(share.amount for share in shares.values()) - money.refundable
     parts = [
         part
         for line_id, share in shares.items()
         for part in refunds.explain(line=lines[line_id].priced, share=share)
     ]
+    if over > 0:
+        parts.append(Part(None, "cap", None, -over, "refunded already"))
     if shipping_cost:
         parts.append(Part(None, "shipping", None, -shipping_cost, "shipping"))
     return Hold(shares, sum(part.amount for part in parts), tuple(parts))
