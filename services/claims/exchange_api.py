@@ -64,7 +64,9 @@ async def process_payment(
             caller=_caller(who, attempt),
             now=clock.now(),
         )
-    return await _over(db, exchange_id, body.order_id, accepted, attempt, bound_s)
+    if accepted is None:
+        return http.json_response({"claim_id": exchange_id, "order_id": body.order_id})
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/exchanges/{exchange_id}/cancel")
@@ -84,7 +86,9 @@ async def cancel_exchange(
             now=clock.now(),
             exchange=True,
         )
-    return await _over(db, exchange_id, body.order_id, accepted, attempt, bound_s)
+    if accepted is None:
+        return http.json_response({"claim_id": exchange_id, "order_id": body.order_id})
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/exchanges/{exchange_id}/fulfillments")
@@ -140,7 +144,9 @@ async def cancel_fulfillment(
             now=clock.now(),
             exchange=True,
         )
-    return await _over(db, exchange_id, body.order_id, accepted, attempt, bound_s)
+    if accepted is None:
+        return http.json_response({"claim_id": exchange_id, "order_id": body.order_id})
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
 @router.post("/exchanges/{exchange_id}/shipments")
@@ -158,29 +164,17 @@ async def create_shipment(
             now=clock.now(),
             exchange=True,
         )
-    return await _over(db, exchange_id, body.order_id, accepted, attempt, bound_s)
+    return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
 
 
-async def _over(
-    db: Any,
-    exchange_id: str,
-    order_id: str | None,
-    accepted: operations.Accepted | None,
-    attempt: http.Attempt,
-    bound_s: float,
-) -> Response:
-    """Wait for the end of a saga; for nothing where none was begun."""
-    if accepted is None:
-        return http.json_response({"claim_id": exchange_id, "order_id": order_id})
-    return await http.settled(
-        db,
-        key=accepted.saga_id,
-        outcome=partial(queries.outcome_of_saga, saga_id=accepted.saga_id),
-        attempt=attempt,
-        bound_s=bound_s,
-        location=f"/exchanges/{exchange_id}",
-        one_statement=True,
-    )
+def _until_over(accepted: operations.Accepted) -> dict[str, Any]:
+    """What to wait for: the end of a saga."""
+    return {
+        "key": accepted.saga_id,
+        "outcome": partial(queries.outcome_of_saga, saga_id=accepted.saga_id),
+        "location": f"/exchanges/{accepted.claim_id}",
+        "one_statement": True,
+    }
 
 
 def _caller(who: auth.Principal, attempt: http.Attempt) -> operations.Caller:
