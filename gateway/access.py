@@ -77,6 +77,7 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/orders/{order_id}/swaps/{swap_id}/shipments"): _PACKERS,
     ("GET", "/admin/swaps"): _ALL,
     ("GET", "/admin/swaps/{swap_id}"): _ALL,
+    ("GET", "/admin/exchanges/{exchange_id}"): _ALL,
     ("POST", "/admin/orders/{order_id}/return"): frozenset({"admin", "agent"}),
     ("GET", "/admin/store"): _ALL,
     ("GET", "/admin/regions"): _ALL,

@@ -59,7 +59,7 @@ _OWN_CLAIM = frozenset(
 _OWN_SWAP = frozenset(
     {
         *("status", "recovery_point", "explanation", "return_id", "currency_code"),
-        *("refund_amount", "return_status", "return_items"),
+        *("refund_amount", "return_status", "return_items", "timeline"),
     }
 )
 _SWAP_PARTS = frozenset({"additional_items", "shipping_methods", "fulfillments"})
@@ -92,12 +92,18 @@ async def _what_came_of(
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """Claims, swaps and returns of an order. A customer sees returns alone."""
     path = f"/orders/{segment(order_id)}"
-    claims: list[Json] = []
-    swaps: list[Json] = []
-    if "claim" in kinds and not who.is_customer:
-        claims = (await parts.claims.get(f"{path}/claims", who=who))["claims"]
-    if "exchange" in kinds and not who.is_customer:
-        swaps = (await parts.claims.get(f"{path}/exchanges", who=who))["exchanges"]
+    staff = not who.is_customer
+
+    async def found(plural: str, there: bool) -> list[Json]:
+        if not there:
+            return []
+        rows: list[Json] = (await parts.claims.get(f"{path}/{plural}", who=who))[plural]
+        return rows
+
+    claims, swaps = await asyncio.gather(
+        found("claims", staff and "claim" in kinds),
+        found("exchanges", staff and "exchange" in kinds),
+    )
     goods_come_back = any(claim["return_id"] for claim in claims) or who.is_customer
     if not kinds or (kinds == ["claim"] and not goods_come_back):
         return claims, swaps, []

@@ -207,7 +207,7 @@ async def list_exchanges(
 
 @router.get("/exchanges/{exchange_id}")
 async def get_exchange(exchange_id: str, db: Db, who: Who) -> Response:
-    """One exchange: {exchange}."""
+    """One exchange with the timeline of its sagas: {exchange}."""
     _may_read(who)
     async with db.reading() as tx:
         found = await exchange_queries.exchange_by_id(tx, exchange_id=exchange_id)

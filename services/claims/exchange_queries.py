@@ -17,11 +17,15 @@ _FILTERS = {
 
 
 async def exchange_by_id(tx: Tx, *, exchange_id: str) -> Row | None:
-    """One visible exchange, or None."""
+    """One visible exchange with its sagas' timelines, or None."""
     rows = await tx.fetch(
         f"SELECT *, {SENDS_OUT} FROM claims WHERE id = :id AND {_VISIBLE}", id=exchange_id
     )
-    return (await queries.complete(tx, rows=rows, shape=_exchange))[0] if rows else None
+    if not rows:
+        return None
+    found = (await queries.complete(tx, rows=rows, shape=_exchange))[0]
+    found["timeline"] = await queries.timeline(tx, claim_id=exchange_id)
+    return found
 
 
 async def exchanges_of_order(tx: Tx, *, order_id: str) -> list[Row]:

@@ -93,7 +93,7 @@ async def claim_by_id(tx: Tx, *, claim_id: str) -> Row | None:
     if not rows:
         return None
     claim = (await complete(tx, rows=rows, shape=_claim))[0]
-    claim["timeline"] = await _timeline(tx, claim_id)
+    claim["timeline"] = await timeline(tx, claim_id=claim_id)
     return claim
 
 
@@ -330,7 +330,9 @@ def _line(row: Row) -> Row:
     }
 
 
-async def _timeline(tx: Tx, claim_id: str) -> list[Row]:
+async def timeline(tx: Tx, *, claim_id: str) -> list[Row]:
+    """The sagas of a claim or an exchange, oldest first: saga_id, kind, direction, steps,
+    history."""
     sagas = await tx.fetch(
         "SELECT id, kind, direction, marks, history, created_at FROM sagas"
         " WHERE subject_id = :id ORDER BY created_at, id",

@@ -694,6 +694,24 @@ async def test_swaps_are_listed_and_read_in_medusas_shape(door: Door) -> None:
     assert [each["swap_id"] for each in one] == [first["id"]]
 
 
+async def test_what_a_difference_is_made_of_is_told_line_by_line(door: Door) -> None:
+    await door.load(a_document(adjustments=[{"amount": 200, "description": "TEN"}]))
+    found = await swap(door, "cheap", return_shipping={"option_id": "to-us"})
+    whole = (await door.get(f"/admin/exchanges/{found['id']}")).json()["exchange"]
+    parts = [(part["part"], part["amount"]) for part in whole["explanation"]]
+    assert parts == [
+        ("goods", 1000),
+        ("discount", -100),
+        ("tax", 180),
+        ("shipping", -120),
+        ("exchange", -480),
+    ]
+    assert whole["explanation"][-1]["rule"] == "1 x 400 test product, 20% tax"
+    assert whole["return_items"] == [{"item_id": "test-item", "quantity": 1}]
+    assert [each["kind"] for each in whole["timeline"]] == ["claim"]
+    assert refused(await door.get("/admin/exchanges/swap_x")) == unknown("Swap was not found")
+
+
 async def test_an_exchange_is_no_claim(door: Door) -> None:
     await door.load(a_document())
     found = await swap(door, "same")

@@ -97,6 +97,7 @@ CASES: dict[Route, Any] = {
     ("POST", f"{_SWAP}/fulfillments/{{fulfillment_id}}/cancel"): {},
     ("POST", f"{_SWAP}/shipments"): lambda own: {"fulfillment_id": own["swap_fulfillment_id"]},
     ("GET", "/admin/swaps/{swap_id}"): None,
+    ("GET", "/admin/exchanges/{exchange_id}"): None,
     ("GET", "/admin/payments/{payment_id}"): None,
     ("POST", "/admin/payments/{payment_id}/capture"): {},
     ("POST", "/admin/payments/{payment_id}/refund"): _refund,
@@ -277,7 +278,7 @@ async def _have(shop: Door, name: str) -> tuple[Objects, Door]:
     own["saga_id"] = saga[0]["saga_id"] if saga else "saga_x"
     lamp = {"return_items": [{"item_id": f"item_{name}_lamp", "quantity": 1}]}
     swapped = await _ok(admin, "POST", f"{order}/swaps", {**lamp, "additional_items": mugs})
-    own["swap_id"] = swapped["order"]["swaps"][0]["id"]
+    own["swap_id"] = own["exchange_id"] = swapped["order"]["swaps"][0]["id"]
     packed = await _ok(admin, "POST", f"{order}/swaps/{own['swap_id']}/fulfillments", {})
     own["swap_fulfillment_id"] = packed["order"]["swaps"][0]["fulfillments"][0]["id"]
     await _ok(admin, "POST", f"{order}/refund", _refund(own))

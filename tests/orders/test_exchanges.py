@@ -214,6 +214,25 @@ async def test_a_provider_that_declines_leaves_the_exchange(
     await is_sound(desk)
 
 
+async def test_what_one_of_two_payments_declined_is_not_the_refund(
+    open_shop: OpenShop, worker: RefundWorker
+) -> None:
+    """602 over 500 by hand and 102 of a provider, which declines."""
+    payments = [
+        {"id": f"pay_{provider}", "amount": amount, "provider_id": provider}
+        | {"captured_at": CAPTURED}
+        for provider, amount in (("manual", 500), ("fake", 5000))
+    ]
+    desk = await open_shop(an_order(payments=payments))
+    await desk.say(a_hold(lines=lines(item_01=2)))
+    await desk.say(a_settlement(1598))  # 1797.75 with the tax
+    await worker.step()
+    assert money(await desk.heard()) == (-602, "partially_refunded", 500)
+    order = await desk.order()
+    assert (order["refunded"], order["refund_pending"]) == (500, 0)
+    await is_sound(desk)
+
+
 async def test_goods_of_an_exchange_are_worth_what_they_cost(open_shop: OpenShop) -> None:
     desk = await open_shop()
     await desk.say(a_hold())
