@@ -1,5 +1,5 @@
 """Fills an installation with demo data through its public API: a slice of real trade, an invented
-shop, and one claim or return in every interesting state.
+shop, and one claim or return in every interesting state, with an exchange.
 
 Every call has a fixed idempotency key and every record a fixed id, so a seed that was interrupted
 is finished by the next one.
@@ -43,6 +43,7 @@ async def seed(call: Call, *, password: str | None = None) -> None:
     await _load(call, shop.document(now=clock.now(), password=password))
     await _make_claims(call)
     await _make_returns(call)
+    await _make_exchange(call)
     await _refund_by_hand(call)
 
 
@@ -135,6 +136,15 @@ async def _make_returns(call: Call) -> None:
     await _receive(call, 1008, "glass", 1, await _request_return(call, 1008, "glass", 4))
     canceled = await _request_return(call, 1009, "scarf", 1)
     await call.post(f"/admin/returns/{canceled}/cancel", {}, "demo-1009-cancel")
+
+
+async def _make_exchange(call: Call) -> None:
+    """Plates for a lamp, which costs more: the difference is awaited."""
+    body = {
+        "return_items": [{"item_id": line_id(1012, "plates"), "quantity": 1}],
+        "additional_items": [{"variant_id": variant_id("lamp"), "quantity": 1}],
+    }
+    await call.post(f"/admin/orders/{order_id(1012)}/swaps", body, "demo-1012-swap")
 
 
 async def _refund_by_hand(call: Call) -> None:

@@ -57,6 +57,7 @@ from gateway.admin import (
     reservations,
     returns,
     store_credits,
+    swaps,
     trust,
 )
 from gateway.admin import webhooks as webhook_routes
@@ -181,7 +182,7 @@ def build(
     app.state.gate = parts
     desk = (
         *(orders, fulfillments, payments, credit_memos, claims, conversions, returns),
-        *(store_credits, inventory, reservations, notes),
+        *(swaps, store_credits, inventory, reservations, notes),
     )
     work = (reference, people, documents, operating, trust, batch_jobs, webhook_routes)
     shop = (storefront, customer_claims)

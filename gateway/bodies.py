@@ -244,6 +244,37 @@ CREATE_SHIPMENT = Shape(
     }
 )
 
+CREATE_SWAP = Shape(
+    {
+        "return_items": ListOf(
+            Shape(
+                {
+                    "item_id": _ID_NEEDED,
+                    "quantity": _UNITS,
+                    "reason_id": _ID,
+                    "note": Text(),
+                }
+            ),
+            required=True,
+            most=LINES_MAX,
+        ),
+        "return_shipping": Nested(Shape({"option_id": _ID_NEEDED, "price": Integer(least=0)})),
+        "sales_channel_id": _ID,
+        "additional_items": ListOf(
+            Shape({"variant_id": _ID_NEEDED, "quantity": _UNITS}), most=LINES_MAX
+        ),
+        "custom_shipping_options": ListOf(
+            Shape({"option_id": _ID_NEEDED, "price": Integer(required=True, least=0)}),
+            most=LINES_MAX,
+        ),
+        "no_notification": Boolean(),
+        "return_location_id": _ID,
+        "allow_backorder": Boolean(default=True),
+    }
+)
+
+SHIP_SWAP = CREATE_SHIPMENT
+
 # Ours: what a claim gives, changed.
 RETRY_CLAIM_REFUND = Shape(
     {name: CREATE_CLAIM.fields[name] for name in ("refund_amount", "refund_to")}

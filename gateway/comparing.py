@@ -38,6 +38,7 @@ class Picture:
     parcels: dict[str, Row] = field(default_factory=dict)
     canceled_orders: set[str] = field(default_factory=set)
     released_orders: set[str] = field(default_factory=set)
+    exchanges: dict[str, Row] = field(default_factory=dict)
 
 
 def picture(rows: Mapping[str, list[Row]]) -> Picture:
@@ -61,6 +62,7 @@ def picture(rows: Mapping[str, list[Row]]) -> Picture:
         parcels={row["fulfillment_id"]: row for row in rows["parcels"]},
         canceled_orders={row["order_id"] for row in rows["canceled_orders"]},
         released_orders={row["order_id"] for row in rows["released_orders"]},
+        exchanges={row["id"]: row for row in rows["exchanges"]},
     )
 
 
@@ -74,6 +76,7 @@ def compare(picture: Picture) -> list[Row]:
         *_claims_and_remedies(picture),
         *_returns_and_remedies(picture),
         *_claims_and_refunds(picture),
+        *_exchanges_and_money(picture),
         *_receipts_and_refunds(picture),
         *_claims_and_stock(picture),
         *_receipts_and_stock(picture),
@@ -86,6 +89,11 @@ def compare(picture: Picture) -> list[Row]:
 
 
 Disagreements = Iterable[tuple[str, str, str]]
+
+
+def _is_exchange(claim: Row) -> bool:
+    """Claims keeps exchanges among its claims."""
+    return bool(claim["type"] == "exchange")
 
 
 def _is_live(claim: Row) -> bool:
@@ -120,8 +128,10 @@ def _claims_and_remedies(picture: Picture) -> Disagreements:
             yield "I13", id_, f"the claim is {claim['status']}, but orders still holds its units"
         if remedy and remedy["order_id"] != claim["order_id"]:
             yield "I8", id_, f"claimed on {claim['order_id']}, but held on {remedy['order_id']}"
+        if remedy and (remedy["kind"] == "exchange") != _is_exchange(claim):
+            yield "I16", id_, f"it is of type {claim['type']}, but orders holds a {remedy['kind']}"
     for id_, remedy in picture.remedies.items():
-        if remedy["kind"] == "claim" and _is_held(remedy) and id_ not in picture.claims:
+        if remedy["kind"] != "return" and _is_held(remedy) and id_ not in picture.claims:
             yield "I16", id_, "orders holds units for a claim that nobody knows"
     for (id_, line), units in picture.claimed.items():
         held = picture.remedied.get((id_, line), 0)
@@ -154,6 +164,8 @@ def _returns_and_remedies(picture: Picture) -> Disagreements:
 def _claims_and_refunds(picture: Picture) -> Disagreements:
     """I2: a claim is refunded exactly when orders paid it, and with the same amount."""
     for id_, claim in picture.claims.items():
+        if _is_exchange(claim):
+            continue
         paid = _paid(picture, "claim", id_)
         if claim["payment_status"] == "refunded" and paid != claim["refund_amount"]:
             yield "I2", id_, f"refunded {claim['refund_amount']} says claims, {paid} says orders"
@@ -164,6 +176,30 @@ def _claims_and_refunds(picture: Picture) -> Disagreements:
     for kind, id_ in picture.refunds:
         if kind == "claim" and id_ not in picture.claims and _paid(picture, kind, id_):
             yield "I2", id_, "orders refunded for a claim that nobody knows"
+
+
+def _exchanges_and_money(picture: Picture) -> Disagreements:
+    """I2, I9: the difference of an exchange is the same on both sides, and so is what of it came
+    and what went back."""
+    for id_, claim in picture.claims.items():
+        if not _is_exchange(claim):
+            continue
+        back, told = _paid(picture, "exchange", id_), claim["refund_amount"] or 0
+        if back != told:
+            yield "I2", id_, f"{told} of the difference went back says claims, {back} says orders"
+        settled = picture.exchanges.get(id_)
+        if not _is_live(claim):
+            continue
+        if settled is None:
+            yield "I9", id_, "the exchange is open, but orders has not settled its difference"
+        elif settled["difference_due"] != claim["difference_due"]:
+            due, other = claim["difference_due"], settled["difference_due"]
+            yield "I9", id_, f"the difference is {due} says claims, {other} says orders"
+        elif (claim["payment_status"] == "captured") != (settled["payment_id"] is not None):
+            yield "I9", id_, "claims and orders disagree on whether the difference was paid"
+    for kind, id_ in picture.refunds:
+        if kind == "exchange" and id_ not in picture.claims and _paid(picture, kind, id_):
+            yield "I2", id_, "orders refunded for an exchange that nobody knows"
 
 
 def _receipts_and_refunds(picture: Picture) -> Disagreements:

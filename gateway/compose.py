@@ -39,7 +39,7 @@ RELATIONS = (
     *("fulfillments", "claims", "returns", "swaps"),
 )
 # Relations that orders alone cannot show.
-_OF_OTHERS = frozenset({"items", "claims", "returns", "returnable_items"})
+_OF_OTHERS = frozenset({"items", "claims", "returns", "swaps", "returnable_items"})
 _REFUNDABLE = (
     *("items.refundable", "swaps.additional_items.refundable"),
     "claims.additional_items.refundable",
@@ -56,6 +56,13 @@ _OWN_CLAIM = frozenset(
         "refund_to",
     }
 )
+_OWN_SWAP = frozenset(
+    {
+        *("status", "recovery_point", "explanation", "return_id", "currency_code"),
+        *("refund_amount", "return_status", "return_items", "timeline"),
+    }
+)
+_SWAP_PARTS = frozenset({"additional_items", "shipping_methods", "fulfillments"})
 
 
 async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
@@ -67,29 +74,41 @@ async def order(parts: Gate, *, who: Principal, order_id: str) -> Json:
     found: Json = answer["order"]
     # Orders holds the remedies: where it has none there is nothing to ask claims and returns for.
     kinds = answer["remedy_kinds"]
-    (claims, returns), variants = await asyncio.gather(
-        _claims_and_returns(parts, who, order_id, kinds), _variants(parts, who, found["items"])
+    (claims, swaps, returns), variants = await asyncio.gather(
+        _what_came_of(parts, who, order_id, kinds), _variants(parts, who, found["items"])
     )
-    extra = [line for claim in claims for line in claim["additional_items"]]
-    unknown = [line for line in extra if line["variant_id"] not in variants]
+    unknown = [line for line in _sent_out(claims, swaps) if line["variant_id"] not in variants]
     variants |= await _variants(parts, who, unknown)
-    await _join(parts, who, [found], claims, returns, variants)
+    await _join(parts, who, [found], claims, swaps, returns, variants)
     return found
 
 
-async def _claims_and_returns(
+def _sent_out(claims: list[Json], swaps: list[Json]) -> list[Json]:
+    return [line for each in (*claims, *swaps) for line in each["additional_items"]]
+
+
+async def _what_came_of(
     parts: Gate, who: Principal, order_id: str, kinds: list[str]
-) -> tuple[list[Json], list[Json]]:
-    """What came of an order. A customer sees returns, not claims."""
-    claims: list[Json] = []
-    if "claim" in kinds and not who.is_customer:
-        of_claims = await parts.claims.get(f"/orders/{segment(order_id)}/claims", who=who)
-        claims = of_claims["claims"]
+) -> tuple[list[Json], list[Json], list[Json]]:
+    """Claims, swaps and returns of an order. A customer sees returns alone."""
+    path = f"/orders/{segment(order_id)}"
+    staff = not who.is_customer
+
+    async def found(plural: str, there: bool) -> list[Json]:
+        if not there:
+            return []
+        rows: list[Json] = (await parts.claims.get(f"{path}/{plural}", who=who))[plural]
+        return rows
+
+    claims, swaps = await asyncio.gather(
+        found("claims", staff and "claim" in kinds),
+        found("exchanges", staff and "exchange" in kinds),
+    )
     goods_come_back = any(claim["return_id"] for claim in claims) or who.is_customer
     if not kinds or (kinds == ["claim"] and not goods_come_back):
-        return claims, []
-    of_returns = await parts.returns.get(f"/orders/{segment(order_id)}/returns", who=who)
-    return claims, of_returns["returns"]
+        return claims, swaps, []
+    of_returns = await parts.returns.get(f"{path}/returns", who=who)
+    return claims, swaps, of_returns["returns"]
 
 
 async def orders(parts: Gate, *, who: Principal, found: list[Json], wanted: Asked) -> None:
@@ -101,14 +120,15 @@ async def orders(parts: Gate, *, who: Principal, found: list[Json], wanted: Aske
             del each["replacements"]
         return
     params = {"order_id": ids, "limit": 1000}
-    claims, returns = await asyncio.gather(
+    of_claims, of_swaps, of_returns = await asyncio.gather(
         parts.claims.get("/claims", who=who, params=params),
+        parts.claims.get("/exchanges", who=who, params=params),
         parts.returns.get("/returns", who=who, params=params),
     )
-    extra = [line for claim in claims["claims"] for line in claim["additional_items"]]
+    claims, swaps, returns = of_claims["claims"], of_swaps["exchanges"], of_returns["returns"]
     lines = [line for each in found for line in each["items"]]
-    variants = await _variants(parts, who, [*lines, *extra])
-    await _join(parts, who, found, claims["claims"], returns["returns"], variants)
+    variants = await _variants(parts, who, [*lines, *_sent_out(claims, swaps)])
+    await _join(parts, who, found, claims, swaps, returns, variants)
 
 
 async def _join(
@@ -116,16 +136,17 @@ async def _join(
     who: Principal,
     found: list[Json],
     claims: list[Json],
+    swaps: list[Json],
     returns: list[Json],
     variants: Mapping[str, Json],
 ) -> None:
     lines = [line for each in found for line in each["items"]]
-    extra = [line for claim in claims for line in claim["additional_items"]]
+    extra = _sent_out(claims, swaps)
     for line in (*lines, *extra):
         line["variant"] = variants.get(line["variant_id"])
     _count_replacements([known for each in found for known in each.pop("replacements")], extra)
     await _name_options(
-        parts, who, [each for claim in claims for each in claim["shipping_methods"]]
+        parts, who, [each for one in (*claims, *swaps) for each in one["shipping_methods"]]
     )
     by_line = {line["id"]: line for line in (*lines, *extra)}
     by_claim = {each["claim_order_id"]: each for each in returns if each["claim_order_id"]}
@@ -140,7 +161,50 @@ async def _join(
                 for name in ("shipping_address", "shipping_address_id"):
                     claim[name] = each[name]
         each["returns"] = [one for one in returns if one["order_id"] == each["id"]]
-        each["swaps"] = []
+        each["swaps"] = [swap for swap in swaps if swap["order_id"] == each["id"]]
+        for swap in each["swaps"]:
+            _complete_swap(swap, each, returns)
+
+
+def _complete_swap(swap: Json, order: Json, returns: list[Json]) -> None:
+    """A swap with what others know of it: its return, its payment, where it goes."""
+    its = [each for each in returns if each["swap_id"] == swap["id"]]
+    paid = [each for each in order["payments"] if each["swap_id"] == swap["id"]]
+    swap["return_order"] = its[0] if its else None
+    swap["payment"] = paid[0] if paid else None
+    for name in ("shipping_address", "shipping_address_id"):
+        swap[name] = order[name]
+
+
+async def swaps(parts: Gate, *, who: Principal, found: list[Json]) -> list[Json]:
+    """Swaps in Medusa's shape, with their orders in a few words."""
+    if not found:
+        return []
+    ids = sorted({each["order_id"] for each in found})
+    page = await parts.orders.get("/orders", who=who, params={"id": ids, "limit": len(ids)})
+    of_swaps = {"swap_id": [each["id"] for each in found], "limit": len(found)}
+    of_returns = await parts.returns.get("/returns", who=who, params=of_swaps)
+    variants = await _variants(parts, who, _sent_out([], found))
+    await _join(parts, who, page["orders"], [], found, of_returns["returns"], variants)
+    by_id = {order["id"]: order for order in page["orders"]}
+    return [
+        _medusas_swap(each)
+        | {"order": {name: by_id[each["order_id"]][name] for name in DEFAULT_FIELDS}}
+        for each in found
+    ]
+
+
+async def swaps_of_returns(parts: Gate, *, who: Principal, found: list[Json]) -> None:
+    """``swap`` of returns: the exchange that each belongs to, or null."""
+    ids = [each["id"] for each in found if each["swap_id"]]
+    known: dict[str, Json] = {}
+    if ids and not who.is_customer:
+        params = {"return_id": ids, "limit": len(ids)}
+        page = await parts.claims.get("/exchanges", who=who, params=params)
+        known = {swap["id"]: swap for swap in page["exchanges"]}
+    for each in found:
+        swap = known.get(each["swap_id"] or "")
+        each["swap"] = swap and _without(_medusas_swap(swap), _SWAP_PARTS)
 
 
 def _count_replacements(known: list[Json], extra: list[Json]) -> None:
@@ -299,7 +363,7 @@ def _picked(value: Any, paths: Iterable[tuple[str, ...]]) -> Any:
 
 
 def _returnable(whole: Json) -> list[Json]:
-    extra = [line for claim in whole["claims"] for line in claim["additional_items"]]
+    extra = _sent_out(whole["claims"], whole["swaps"])
     return [
         line
         for line in (*whole["items"], *extra)
@@ -313,6 +377,8 @@ def _relation(name: str, value: Any, *, tags: bool) -> Any:
         return [_without(line, _OWN_LINE) for line in value]
     if name == "claims":
         return [_medusas_claim(claim, tags=tags) for claim in value]
+    if name == "swaps":
+        return [_medusas_swap(swap) for swap in value]
     if name == "refunds":  # the ledger tells what a refund was for
         return [{**refund, "metadata": None} for refund in value]
     return value
@@ -331,13 +397,20 @@ def _medusas_claim(claim: Json, *, tags: bool) -> Json:
     }
 
 
+def _medusas_swap(swap: Json) -> Json:
+    """A swap as a GET shows it."""
+    return _without(swap, _OWN_SWAP) | {
+        "additional_items": [_without(line, _OWN_LINE) for line in swap["additional_items"]]
+    }
+
+
 def _without(record: Json, names: frozenset[str]) -> Json:
     return {key: value for key, value in record.items() if key not in names}
 
 
 async def lines(parts: Gate, *, who: Principal, ids: Collection[str]) -> dict[str, Json]:
-    """Line items by id, of orders and of claims, each with its whole ``order``. What is unknown is
-    left out. At most 200 ids.
+    """Line items by id, of orders, claims and swaps, each with its whole ``order``. What is unknown
+    is left out. At most 200 ids.
     """
     if not ids:
         return {}
@@ -352,9 +425,7 @@ async def lines(parts: Gate, *, who: Principal, ids: Collection[str]) -> dict[st
     rest = [line_id for line_id in wanted if line_id not in found]
     if not rest:
         return found
-    claims = (await parts.claims.get("/claims", who=who, params={"line_id": rest, "limit": 200}))[
-        "claims"
-    ]
+    claims = await senders(parts, who=who, line_ids=rest)
     if not claims:
         return found
     order_ids = sorted({claim["order_id"] for claim in claims})
@@ -366,6 +437,16 @@ async def lines(parts: Gate, *, who: Principal, ids: Collection[str]) -> dict[st
         for line in claim["additional_items"]
         if line["id"] in ids
     }
+
+
+async def senders(parts: Gate, *, who: Principal, line_ids: list[str]) -> list[Json]:
+    """The claims and the exchanges that send these lines out. At most 200 ids."""
+    params = {"line_id": line_ids, "limit": 200}
+    of_claims, of_swaps = await asyncio.gather(
+        parts.claims.get("/claims", who=who, params=params),
+        parts.claims.get("/exchanges", who=who, params=params),
+    )
+    return [*of_claims["claims"], *of_swaps["exchanges"]]
 
 
 def shown_line(line: Json) -> Json:

@@ -35,7 +35,7 @@ HOLD_S = 600.0
 AUTO_REPAIRS_MAX = 3
 SETTLED_S = 10  # what was sent a moment ago is on its way
 OPEN = Gauge("reclamo_findings_open", "Open findings of drift, by invariant", ("invariant",))
-_KINDS = ("claim", "return", "fulfillment")
+_KINDS = ("claim", "exchange", "return", "fulfillment")
 _TROUBLE = (Unavailable, UnexpectedAnswer, Refusal)
 
 
@@ -408,6 +408,7 @@ class Reconciler:
         else:
             # Orders' own ids may look like anything: what was loaded keeps its name.
             owners = {"claim": ["claims"], "ret": ["returns"], "ful": ["orders", "claims"]}
+            owners["swap"] = owners["claim"]
             to = owners.get(about.partition("_")[0], ["orders"])
             path, body = f"/internal/reconcile/release/{segment(about)}", None
         return {

@@ -78,6 +78,15 @@ _CASES: tuple[tuple[str, str, Proposal], ...] = (
         ),
     ),
     (
+        "I9",
+        "the difference",
+        Proposal(
+            None,
+            "Mend lost messages first (I7). If it stays: what orders says of the difference is"
+            " what moved; pay or refund the rest by hand.",
+        ),
+    ),
+    (
         "I14",
         "",
         Proposal(

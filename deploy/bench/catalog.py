@@ -57,6 +57,7 @@ WORKS = {
         ),
         Work("sent", "replace claim + pack + send", calls=3),
         Work("convert", "replace claim + convert to refund", calls=2),
+        Work("exchange", "exchange"),
         Work("inquiry", "report + review + approve", calls=3),
         Work(
             "order",
@@ -69,8 +70,9 @@ WORKS = {
 }
 # What has to be there afterwards, no more and no less.
 MADE_BY = {
-    "claims": ("refund", "refund-return", "replace", "sent", "convert", "inquiry"),
-    "returns": ("return", "refund-return"),
+    # Exchanges are kept among the claims.
+    "claims": ("refund", "refund-return", "replace", "sent", "convert", "exchange", "inquiry"),
+    "returns": ("return", "refund-return", "exchange"),
 }
 # Beside the kinds of work, what ``--only`` knows.
 CEILINGS, IDLE = "ceilings", "idle"

@@ -95,6 +95,7 @@ class Load:
             "return": self._return,
             "sent": self._sent,
             "convert": self._convert,
+            "exchange": self._exchange,
             "inquiry": self._inquiry,
             "order": self._order,
             "orders": self._orders,
@@ -197,6 +198,16 @@ class Load:
         claim = (await self._post(path, {"type": "refund"}, f"converted-{number}"))["claim"]
         if (claim["payment_status"], claim["refund_amount"]) != ("refunded", document.GROSS):
             raise Wrong(f"{claim_id} is {claim['payment_status']}")
+
+    async def _exchange(self) -> None:
+        number = self._next_order()
+        units = {"item_id": document.line_id(number), "quantity": 1}
+        body = {"return_items": [units], "additional_items": [_goods(number)]}
+        path = f"{_order_path(number)}/swaps"
+        order = (await self._post(path, body, f"exchange-{number}"))["order"]
+        swap = _only(order["swaps"], number, "return_items")
+        if swap["difference_due"] is None or swap["return_order"] is None:
+            raise Wrong(f"{swap['id']} on order {number} is not settled")
 
     async def _inquiry(self) -> None:
         number = self._next_order()

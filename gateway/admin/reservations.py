@@ -101,6 +101,9 @@ async def _lines_of(parts: Gate, who: Principal, order_id: str) -> list[str]:
     if "claim" in answer["remedy_kinds"]:
         claims = (await parts.claims.get(f"{path}/claims", who=who))["claims"]
         lines += [line["id"] for claim in claims for line in claim["additional_items"]]
+    if "exchange" in answer["remedy_kinds"]:
+        swaps = (await parts.claims.get(f"{path}/exchanges", who=who))["exchanges"]
+        lines += [line["id"] for swap in swaps for line in swap["additional_items"]]
     return lines
 
 
@@ -186,9 +189,7 @@ async def _unfulfilled(parts: Gate, who: Principal, line_id: str) -> int:
         found = await parts.orders.get(f"/order-lines/{segment(line_id)}/unsent", who=who)
         return int(found["units"])
     except NotFound:
-        params = {"line_id": line_id}
-        claims = (await parts.claims.get("/claims", who=who, params=params))["claims"]
-        for claim in claims:
+        for claim in await compose.senders(parts, who=who, line_ids=[line_id]):
             for line in claim["additional_items"]:
                 if line["id"] == line_id:
                     open_ = claim["status"] == "open"

@@ -22,9 +22,11 @@ router = APIRouter()
 @router.get("/admin/returns")
 async def list_returns(request: Request, parts: Parts, who: Who) -> Response:
     """A page of returns with their orders, newest first: {returns, count, offset, limit}. Ours:
-    ``status``, ``order_id`` and ``claim_order_id`` narrow it, each one value or several."""
+    ``status``, ``order_id``, ``claim_order_id`` and ``swap_id`` narrow it, each one value or
+    several."""
     query = wire.query(request)
-    wire.reject_unknown(query, {"limit", "offset", "status", "order_id", "claim_order_id"})
+    known = {"limit", "offset", "status", "order_id", "claim_order_id", "swap_id"}
+    wire.reject_unknown(query, known)
     limit, offset = wire.paging(query, default=50, most=200)
     statuses = wire.texts(query, "status")
     if statuses and set(statuses) - set(_STATUSES):
@@ -36,6 +38,7 @@ async def list_returns(request: Request, parts: Parts, who: Who) -> Response:
         "status": statuses,
         "order_id": wire.texts(query, "order_id"),
         "claim_id": wire.texts(query, "claim_order_id"),
+        "swap_id": wire.texts(query, "swap_id"),
         "limit": limit,
         "offset": offset,
     }
@@ -47,7 +50,7 @@ async def list_returns(request: Request, parts: Parts, who: Who) -> Response:
         orders = {order["id"]: order for order in found["orders"]}
     for each in page["returns"]:
         each["order"] = orders.get(each["order_id"])
-        each["swap"] = None
+    await compose.swaps_of_returns(parts, who=who, found=page["returns"])
     return json_response(page)
 
 
@@ -77,7 +80,7 @@ async def receive_return(request: Request, return_id: str, parts: Parts, who: Wh
         )
         if tried.respond_async:
             return json_response(answer, 202, {"Location": f"/admin/returns/{return_id}"})
-        answer["return"]["swap"] = None
+        await compose.swaps_of_returns(parts, who=who, found=[answer["return"]])
         return answer
 
     return await answers.once(parts.database, who=who, tried=tried, work=work)

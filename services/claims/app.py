@@ -15,6 +15,7 @@ from chassis.service import Service
 from services.claims import (
     api,
     consumers,
+    exchange_api,
     inquiry_api,
     invariants,
     operations,
@@ -48,7 +49,7 @@ def build(given: settings.Settings, database: Database, bus: Bus, verifier: Veri
         database=database,
         bus=bus,
         verifier=verifier,
-        routers=[api.router, inquiry_api.router],
+        routers=[api.router, exchange_api.router, inquiry_api.router],
         subscriptions=consumers.SUBSCRIPTIONS,
         loops=[
             Loop("claims.timers", wake_due, idle_s=1.0),

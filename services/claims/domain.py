@@ -22,6 +22,8 @@ from chassis.errors import Conflict, Invalid, NotAllowed, NotFound
 from chassis.values import derived_id, round_half_up
 
 TYPES = ("refund", "replace")
+# Kept as a claim is, because most of what happens to it is the same; told and shown as a swap.
+EXCHANGE = "exchange"
 # Where a refund goes: back over the payments, or to the customer's account with the shop.
 PAYMENT, STORE_CREDIT = "payment", "store_credit"
 REASONS = ("missing_item", "wrong_item", "production_failure", "other")
@@ -71,6 +73,16 @@ class ClaimItem:
     tags: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
+
+
+def word(*, claim: Claim) -> str:
+    """What Medusa calls it."""
+    return "swap" if claim.is_exchange else "claim"
+
+
+def about(*, claim: Claim) -> str:
+    """Under which name its events and records go."""
+    return f"{'exchange' if claim.is_exchange else 'claim'}/{claim.id}"
 
 
 def image_id(*, item_id: str, url: str) -> str:
@@ -129,6 +141,14 @@ class Claim:
     # The name under which inventory holds its goods, where that is not the claim's own.
     stock_id: str | None = None
     refund_to: str = PAYMENT
+    # Of an exchange: what its customer owes (below 0: gets back), and when that was settled.
+    difference_due: int | None = None
+    confirmed_at: datetime | None = None
+
+    @property
+    def is_exchange(self) -> bool:
+        """Units given back for other goods (Medusa's swap), and no claim."""
+        return self.type == EXCHANGE
 
     @property
     def is_open(self) -> bool:
@@ -156,7 +176,7 @@ class Progress:
 @dataclass(frozen=True)
 class Change:
     """A new state and what happened on the way: created, refunded, confirmed, refused, canceled,
-    updated, assigned, closed, converted."""
+    updated, assigned, closed, converted; of exchanges as ``exchanges`` says."""
 
     claim: Claim
     happened: tuple[str, ...] = field(default=())
@@ -196,7 +216,7 @@ def open_claim(
                 'Claim Item reason must be one of "missing_item", "wrong_item",'
                 ' "production_failure" or "other".',
             )
-    _within_bounds(items, additional_items, refund_amount)
+    check_bounds(items=items, additional_items=additional_items, refund_amount=refund_amount)
     return Claim(
         id=claim_id,
         order_id=order_id,
@@ -235,12 +255,13 @@ def refund_to_on_replace() -> Invalid:
     )
 
 
-def _within_bounds(
+def check_bounds(
+    *,
     items: tuple[ClaimItem, ...],
     additional_items: tuple[AdditionalItem, ...],
-    refund_amount: int | None,
+    refund_amount: int | None = None,
 ) -> None:
-    """The last net under the gateway's validation."""
+    """The last net under the gateway's validation. Raises Invalid."""
     if len(items) > LINES_MAX or len(additional_items) > LINES_MAX:
         raise Invalid("too_many_lines", f"A claim has at most {LINES_MAX} lines.")
     quantities = [item.quantity for item in items] + [item.quantity for item in additional_items]
@@ -258,15 +279,23 @@ def claimed_units(*, items: Iterable[ClaimItem]) -> list[tuple[str, int]]:
     return sorted(units.items())
 
 
-def line_totals(*, unit_price: int, quantity: int, rates: Iterable[float]) -> dict[str, int]:
+def line_totals(
+    *, unit_price: int, quantity: int, rates: Iterable[float], includes_tax: bool = False
+) -> dict[str, int]:
     """Medusa's figures of a line that is sent out: no discount, each tax rounded by itself.
 
-    ``rates`` are percent; everything else is minor units.
+    ``rates`` are percent; everything else is minor units. With ``includes_tax`` the price contains
+    the taxes: they are taken out of each unit first.
     """
+    parts = [Fraction(str(rate)) / 100 for rate in rates]
+    if includes_tax:
+        whole = sum(parts, Fraction())
+        contained = Fraction(unit_price) * whole / (1 + whole)
+        unit_price -= round_half_up(contained.numerator, contained.denominator)
     subtotal = unit_price * quantity
     tax = 0
-    for rate in rates:
-        exact = Fraction(str(rate)) * subtotal / 100
+    for part in parts:
+        exact = part * subtotal
         tax += round_half_up(exact.numerator, exact.denominator)
     return {
         "subtotal": subtotal,
@@ -287,7 +316,7 @@ def expected(*, claim: Claim) -> tuple[str, ...]:
 def follow(*, claim: Claim, progress: Progress) -> Change:
     """Bring a claim up to what its creation saga knows. Recovery points never move back."""
     if progress.refusal is not None:
-        return _refuse(claim, progress.refusal)
+        return refuse(claim=claim, refusal=progress.refusal)
     happened: list[str] = []
     if claim.status == "refused":
         # The refund was on its way when the saga turned back, so the saga turned forward again.
@@ -334,7 +363,8 @@ def declined_part(*, amount: int) -> dict[str, Any]:
     return {"line_id": None, "part": "cap", "quantity": None, "amount": -amount, "rule": rule}
 
 
-def _refuse(claim: Claim, refusal: dict[str, Any]) -> Change:
+def refuse(*, claim: Claim, refusal: dict[str, Any]) -> Change:
+    """Somebody said no: the claim is not there for anybody; one that was is told to be gone."""
     if claim.status == "refused":
         return Change(claim)
     happened = ("refused",) if _reached(claim, "claim_created") else ()

@@ -138,7 +138,8 @@ async def remove_evidence(
 
 async def _workable(tx: Tx, claim_id: str) -> domain.Claim:
     claim = await store.load(tx, claim_id=claim_id)
-    if claim is None or claim.recovery_point == "started" or claim.status == "refused":
+    hidden = claim is None or claim.recovery_point == "started" or claim.status == "refused"
+    if claim is None or hidden or claim.is_exchange:
         raise ClaimNotFound(claim_id=claim_id, order_id=None)
     domain.check_workable(claim=claim)
     return claim

@@ -18,12 +18,25 @@ from contracts.claims import (
     ClaimFulfillmentCanceled,
     ClaimFulfillmentCreated,
     ClaimShipmentCreated,
+    SwapFulfillmentCanceled,
+    SwapFulfillmentCreated,
+    SwapShipmentCreated,
 )
-from services.claims import fulfillment_saga, fulfillments, store
+from services.claims import domain, fulfillment_saga, fulfillments, store
 from services.claims.domain import Claim
 from services.claims.fulfillments import Fulfillment
 
-_Event = ClaimFulfillmentCreated | ClaimFulfillmentCanceled | ClaimShipmentCreated
+_Event = (
+    type[ClaimFulfillmentCreated | SwapFulfillmentCreated]
+    | type[ClaimFulfillmentCanceled | SwapFulfillmentCanceled]
+    | type[ClaimShipmentCreated | SwapShipmentCreated]
+)
+# What is said of a claim's goods -> of an exchange's.
+_OF_EXCHANGES: dict[_Event, _Event] = {
+    ClaimFulfillmentCreated: SwapFulfillmentCreated,
+    ClaimFulfillmentCanceled: SwapFulfillmentCanceled,
+    ClaimShipmentCreated: SwapShipmentCreated,
+}
 
 
 async def pack(
@@ -208,7 +221,7 @@ async def _say(
     tx: Tx,
     claim: Claim,
     fulfillment: Fulfillment,
-    event: type[_Event],
+    event: _Event,
     status: str,
     now: datetime,
     **more: Any,
@@ -216,7 +229,7 @@ async def _say(
     """Save the claim with its new status and tell of it. As in Medusa the claim's own wish for mail
     counts, whatever the request said."""
     claim = replace(claim, fulfillment_status=status, version=claim.version + 1)
-    said = event(
+    said = (_OF_EXCHANGES[event] if claim.is_exchange else event)(
         id=claim.id,
         fulfillment_id=fulfillment.id,
         no_notification=bool(claim.no_notification),
@@ -229,7 +242,7 @@ async def _say(
         fulfillment_status=status,
         **more,
     )
-    await outbox.put(tx, said, about=f"claim/{claim.id}", version=claim.version)
+    await outbox.put(tx, said, about=domain.about(claim=claim), version=claim.version)
     await store.save(tx, claim=claim, now=now)
 
 

@@ -1,5 +1,6 @@
 """Replacement goods that are packed and sent: what may be, in Medusa's words. All pure.
 
+Those of an exchange are packed once its difference is not awaited any more.
 A claim always packs all that it still owes. What lies at several locations leaves in several
 fulfillments, one per location. A fulfillment is *pending* while inventory is asked for its goods,
 then *live*, or *refused* and never seen; *canceling* while it is unpacked, then *canceled*, or
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chassis.errors import Conflict, NotAllowed, NotFound, Refusal
-from services.claims.domain import AdditionalItem, Claim, ClaimBusy
+from services.claims.domain import AdditionalItem, Claim, ClaimBusy, word
 
 STATES = ("pending", "live", "refused", "canceling", "canceled")
 OPEN_TO_PACKING = ("not_fulfilled", "canceled", "requires_action")
@@ -48,11 +49,11 @@ class Parcel:
     lines: tuple[AdditionalItem, ...]
 
 
-def unknown(*, fulfillment_id: str, claim_id: str) -> Refusal:
+def unknown(*, fulfillment_id: str, claim_id: str, word: str = "claim") -> Refusal:
     """There is no such fulfillment of this claim."""
     return NotFound(
         "fulfillment_unknown",
-        f"no fulfillment was found with the id: {fulfillment_id} related to claim: {claim_id}",
+        f"no fulfillment was found with the id: {fulfillment_id} related to {word}: {claim_id}",
     )
 
 
@@ -75,7 +76,7 @@ def decide_parcels(
     reserved. Raises in Medusa's order; Conflict while something is under way.
     """
     if claim.status == "canceled":
-        raise NotAllowed("claim_canceled", "Canceled claim cannot be fulfilled")
+        raise NotAllowed("claim_canceled", f"Canceled {word(claim=claim)} cannot be fulfilled")
     if claim.status != "open" or claim.busy_with:
         raise ClaimBusy
     states = {each.state for each in fulfillments}
@@ -83,10 +84,19 @@ def decide_parcels(
         raise under_way()
     owed = [item for item in claim.additional_items if item.fulfilled_quantity < item.quantity]
     if claim.fulfillment_status not in OPEN_TO_PACKING or (claim.additional_items and not owed):
+        if claim.is_exchange:
+            raise NotAllowed("swap_fulfilled", "The swap was already fulfilled")
         raise NotAllowed("claim_fulfilled", "The claim has already been fulfilled.")
     if claim.type == "refund":
         raise NotAllowed("claim_of_refund", 'Claims with the type "refund" can not be fulfilled.')
-    if not has_shipping_method:
+    if claim.payment_status == "awaiting":
+        raise NotAllowed(
+            "difference_unpaid",
+            f"The difference of {claim.difference_due} has not been paid:"
+            " process the payment of the swap first",
+        )
+    # Nobody chooses a way to send an exchange: it has no cart.
+    if not has_shipping_method and not claim.is_exchange:
         raise NotAllowed("no_shipping_method", "Cannot fulfill a claim without a shipping method.")
     if location_id is not None:
         return [Parcel(location_id, tuple(owed))]
@@ -117,7 +127,8 @@ def decide_cancel(*, fulfillment: Fulfillment) -> bool:
 def decide_shipment(*, claim: Claim, fulfillment: Fulfillment | None) -> None:
     """Whether goods may go on their way; raises in Medusa's order."""
     if claim.status == "canceled":
-        raise NotAllowed("claim_canceled", "Canceled claim cannot be fulfilled as shipped")
+        message = f"Canceled {word(claim=claim)} cannot be fulfilled as shipped"
+        raise NotAllowed("claim_canceled", message)
     if fulfillment is None:
         raise NotFound("fulfillment_unknown", "Could not find fulfillment")
     if fulfillment.state == "canceled":
@@ -128,14 +139,14 @@ def decide_shipment(*, claim: Claim, fulfillment: Fulfillment | None) -> None:
         raise NotAllowed("fulfillment_shipped", "The fulfillment has already been shipped")
 
 
-def check_claim_cancel(*, fulfillments: Iterable[Fulfillment]) -> None:
+def check_claim_cancel(*, fulfillments: Iterable[Fulfillment], word: str = "claim") -> None:
     """Whether the goods of a claim let it be canceled. Raises NotAllowed; Conflict while a
     fulfillment may still go either way."""
     states = {each.state for each in fulfillments}
     if "live" in states:
         raise NotAllowed(
             "fulfillments_not_canceled",
-            "All fulfillments must be canceled before the claim can be canceled",
+            f"All fulfillments must be canceled before the {word} can be canceled",
         )
     if states & {"pending", "canceling"}:
         raise under_way()

@@ -14,13 +14,20 @@ async def findings(tx: Tx) -> list[Row]:
         " WHERE (type = 'replace' AND payment_status <> 'na')"
         " OR (payment_status = 'refunded' AND COALESCE(refund_amount, 0) = 0)"
         " OR (status = 'canceled' AND payment_status = 'refunded')"
+        " OR (type = 'exchange' AND status IN ('open', 'canceling')"
+        " AND (difference_due IS NULL OR return_id IS NULL"
+        " OR payment_status NOT IN ('awaiting', 'captured', 'confirmed', 'difference_refunded',"
+        " 'partially_refunded', 'requires_action')"
+        " OR (difference_due > 0) <> (payment_status IN ('awaiting', 'captured'))"
+        " OR (difference_due = 0) <> (payment_status = 'confirmed')))"
     )
     found = [
         {"invariant": "I12", "id": row["id"], "message": f"impossible state {row}"} for row in wrong
     ]
     gaps = await tx.fetch(
         "SELECT c.id, c.version, COUNT(o.id) AS events FROM claims c"
-        " LEFT JOIN outbox o ON o.aggregatetype = 'claim' AND o.aggregateid = c.id"
+        " LEFT JOIN outbox o ON o.aggregateid = c.id AND o.aggregatetype"
+        " = CASE WHEN c.type = 'exchange' THEN 'exchange' ELSE 'claim' END"
         " AND o.aggregateversion IS NOT NULL"
         " GROUP BY c.id, c.version HAVING COUNT(o.id) <> c.version"
     )
@@ -143,9 +150,10 @@ async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
 async def claims(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every claim as the others should know it: id, order_id, type, status, payment_status,
     refund_amount, return_id, recovery_point, wants_stock, stock_id (under which inventory holds its
-    goods)."""
+    goods), difference_due; exchanges among them."""
     return await tx.fetch(
         "SELECT c.id, c.order_id, c.type, c.status, c.payment_status, c.refund_amount,"
+        " c.difference_due,"
         " c.return_id, c.recovery_point, COALESCE(c.stock_id, c.id) AS stock_id,"
         " EXISTS (SELECT 1 FROM additional_items a WHERE a.claim_id = c.id) AS wants_stock"
         f" FROM claims c{' WHERE c.id IN :ids OR c.stock_id IN :ids' if ids is not None else ''}",

@@ -10,58 +10,30 @@ from typing import Any
 from pydantic import BaseModel
 
 from chassis import audit, idempotency, outbox, saga_log
-from chassis.db import Row, Tx
+from chassis.db import Tx
 from chassis.errors import NotFound
 from chassis.sagas import Saga
 from chassis.values import new_id
-from contracts.base import LineQuantity
-from contracts.claims import (
-    ClaimAssigned,
-    ClaimCanceled,
-    ClaimClosed,
-    ClaimConfirmed,
-    ClaimConverted,
-    ClaimCreated,
-    ClaimItemCreated,
-    ClaimItemUpdated,
-    ClaimRefunded,
-    ClaimRefused,
-    ClaimUpdated,
-)
 from contracts.inventory import PlaceReservation
 from contracts.orders import PlaceClaimHold, RetryClaimRefund
 from services.claims import (
     conversion_saga,
     converting,
     domain,
+    exchange_saga,
+    exchanges,
     fulfilling,
     fulfillment_saga,
     fulfillments,
     inquiries,
     saga,
+    saying,
     store,
 )
 from services.claims.domain import AdditionalItem, Change, Claim, ClaimItem, ClaimNotFound
 
-_EVENTS = {
-    "created": ClaimCreated,
-    "refunded": ClaimRefunded,
-    "confirmed": ClaimConfirmed,
-    "refused": ClaimRefused,
-    "canceled": ClaimCanceled,
-    "updated": ClaimUpdated,
-    "assigned": ClaimAssigned,
-    "closed": ClaimClosed,
-    "converted": ClaimConverted,
-}
 # The sagas of goods that are sent out.
 _GOODS = frozenset(table.kind for table in fulfillment_saga.TABLES)
-# What the audit trail tells of a claim.
-_STATE = (
-    *("type", "status", "payment_status", "recovery_point", "refund_amount", "refusal"),
-    *("assigned_to", "closed_by", "return_status", "busy_with", "stock_id"),
-    "refund_to",
-)
 
 
 @dataclass(frozen=True)
@@ -141,7 +113,9 @@ def plan_claim(*, request: dict[str, Any]) -> Plan:
     """What opening this claim would begin with. Raises as ``open_claim``, and changes nothing."""
     claim, facts = _drawn_up(new_id("claim"), request)
     hold, reservation = saga.first_asks(facts)
-    names = [_EVENTS[each].model_fields["name"].default for each in domain.expected(claim=claim)]
+    names = [
+        saying.EVENTS[each].model_fields["name"].default for each in domain.expected(claim=claim)
+    ]
     return Plan(hold, reservation, tuple(names))
 
 
@@ -189,11 +163,12 @@ async def cancel_claim(
     key: str | None,
     fingerprint: str,
     now: datetime,
+    exchange: bool = False,
 ) -> Accepted | None:
-    """Begin to cancel a claim; None when it is canceled already, which is no error.
+    """Begin to cancel a claim, or an exchange; None when it is canceled already, which is no error.
 
     Raises ClaimNotFound (also under another order's id), RefundAlreadyMade, ClaimBusy, and as
-    ``fulfillments.check_claim_cancel``.
+    ``fulfillments.check_claim_cancel``; of exchanges in their words.
     """
     saga_id = new_id("csaga")
     if key is not None:
@@ -203,24 +178,25 @@ async def cancel_claim(
         if held is not None:
             running = await saga_log.load(tx, held)
             return Accepted(claim_id, held) if running else None
-    claim = await store.load(tx, claim_id=claim_id)
+    claim = await _loaded(tx, claim_id, exchange)
     if claim is None or claim.status == "refused" or order_id not in (None, claim.order_id):
-        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+        raise _not_found(claim_id, order_id, exchange)
     if claim.status == "canceled":
         return None
-    claim = domain.cancel(claim=claim)
+    claim = exchanges.cancel(claim=claim) if exchange else domain.cancel(claim=claim)
     sent = await store.fulfillments_of(tx, claim_id=claim_id) if claim.additional_items else []
-    fulfillments.check_claim_cancel(fulfillments=sent)
+    fulfillments.check_claim_cancel(fulfillments=sent, word=domain.word(claim=claim))
     await store.save(tx, claim=claim, now=now)
     await saga_log.begin(
         tx,
-        saga.CANCEL,
+        saga.EXCHANGE_CANCEL if exchange else saga.CANCEL,
         saga_id=saga_id,
         subject_id=claim_id,
         facts=saga.cancel_facts(claim=claim, request_id=saga_id),
         now=now,
     )
-    await audit.record(tx, action="claim.cancel_asked", about=f"claim/{claim_id}")
+    about = domain.about(claim=claim)
+    await audit.record(tx, action=f"{about.partition('/')[0]}.cancel_asked", about=about)
     return Accepted(claim_id, saga_id)
 
 
@@ -253,7 +229,7 @@ async def release_again(tx: Tx, *, subject_id: str) -> bool:
     if claim.status not in ("canceled", "refused"):
         return False
     for freeing in saga.releases(claim=claim):
-        await outbox.put(tx, freeing, about=f"claim/{subject_id}")
+        await outbox.put(tx, freeing, about=domain.about(claim=claim))
     return True
 
 
@@ -286,16 +262,17 @@ async def create_fulfillment(
     metadata: dict[str, Any] | None,
     caller: Caller,
     now: datetime,
+    exchange: bool = False,
 ) -> Accepted:
-    """Pack all that a claim still owes; its goods are taken out of stock, where they are reserved
-    or at ``location_id``.
+    """Pack all that a claim, or an exchange, still owes; its goods are taken out of stock, where
+    they are reserved or at ``location_id``.
 
     Raises ClaimNotFound, and in Medusa's words; what inventory refuses is told to who waits.
     """
     request_id = new_id("cpack")
-    earlier = await _seen(tx, caller, request_id)
+    earlier = await seen(tx, caller=caller, subject_id=request_id)
     if earlier is None:
-        claim = await _visible(tx, claim_id, order_id)
+        claim = await visible(tx, claim_id=claim_id, order_id=order_id, exchange=exchange)
         await fulfilling.pack(
             tx,
             claim,
@@ -316,24 +293,27 @@ async def cancel_fulfillment(
     fulfillment_id: str,
     caller: Caller,
     now: datetime,
+    exchange: bool = False,
 ) -> Accepted | None:
-    """Unpack goods of a claim and put them back, reserved as before; None for what is canceled
-    already, which is no error.
+    """Unpack goods of a claim, or of an exchange, and put them back, reserved as before; None for
+    what is canceled already, which is no error.
 
     Raises in Medusa's words; a fulfillment of another claim, and a claim of another order, are not
     found. Units that have been claimed or returned meanwhile are told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await _seen(tx, caller, saga_id)
+    earlier = await seen(tx, caller=caller, subject_id=saga_id)
     if earlier is not None:
         # None was begun where it had been canceled before.
         return Accepted(claim_id, earlier) if await saga_log.load(tx, earlier) else None
-    claim = await store.load(tx, claim_id=claim_id)
+    claim = await _loaded(tx, claim_id, exchange)
     sent = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
     if sent is None or sent.claim_id != claim_id or sent.state == "refused":
-        raise fulfillments.unknown(fulfillment_id=fulfillment_id, claim_id=claim_id)
+        raise fulfillments.unknown(
+            fulfillment_id=fulfillment_id, claim_id=claim_id, word="swap" if exchange else "claim"
+        )
     if claim is None or order_id not in (None, claim.order_id):
-        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+        raise _not_found(claim_id, order_id, exchange)
     running = await fulfilling.unpack(tx, claim, sent, saga_id=saga_id, now=now)
     return Accepted(claim_id, running) if running else None
 
@@ -347,12 +327,14 @@ async def create_shipment(
     tracking_numbers: Sequence[str],
     caller: Caller,
     now: datetime,
+    exchange: bool = False,
 ) -> Accepted:
-    """Packed goods of a claim are on their way. Raises ClaimNotFound, and in Medusa's words."""
+    """Packed goods of a claim, or of an exchange, are on their way. Raises ClaimNotFound, and in
+    Medusa's words."""
     saga_id = new_id("csaga")
-    earlier = await _seen(tx, caller, saga_id)
+    earlier = await seen(tx, caller=caller, subject_id=saga_id)
     if earlier is None:
-        claim = await _visible(tx, claim_id, order_id)
+        claim = await visible(tx, claim_id=claim_id, order_id=order_id, exchange=exchange)
         sent = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
         mine = sent is not None and sent.claim_id == claim_id and sent.state != "refused"
         await fulfilling.ship(
@@ -385,9 +367,9 @@ async def retry_refund(
     told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await _seen(tx, caller, saga_id)
+    earlier = await seen(tx, caller=caller, subject_id=saga_id)
     if earlier is None:
-        claim = await _visible(tx, claim_id, None)
+        claim = await visible(tx, claim_id=claim_id, order_id=None)
         await converting.retry(
             tx,
             claim,
@@ -410,10 +392,10 @@ async def convert_claim(
     ``conversions.check_conversion``; what the others refuse is told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await _seen(tx, caller, saga_id)
+    earlier = await seen(tx, caller=caller, subject_id=saga_id)
     if earlier is not None:
         return Accepted(claim_id, earlier) if await saga_log.load(tx, earlier) else None
-    claim = await _visible(tx, claim_id, None)
+    claim = await visible(tx, claim_id=claim_id, order_id=None)
     change = await converting.convert(
         tx,
         claim,
@@ -427,7 +409,7 @@ async def convert_claim(
         now=now,
     )
     if change is not None:
-        await _say(tx, claim, change, now)
+        await saying.say(tx, claim, change, now)
         return None
     await audit.record(
         tx,
@@ -443,7 +425,7 @@ async def plan_conversion(
 ) -> tuple[RetryClaimRefund | None, PlaceReservation | None]:
     """What a conversion would ask of orders or of inventory. Raises as ``convert_claim``, and
     changes nothing."""
-    claim = await _visible(tx, claim_id, None)
+    claim = await visible(tx, claim_id=claim_id, order_id=None)
     items = _additional(request)
     to, refund_amount, refund_to = request["type"], request["refund_amount"], request["refund_to"]
     await converting.check(
@@ -473,15 +455,28 @@ def _additional(request: dict[str, Any]) -> list[AdditionalItem]:
     return [AdditionalItem(line_id=new_id("item"), **item) for item in request["additional_items"]]
 
 
-async def _visible(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
-    claim = await store.load(tx, claim_id=claim_id)
+async def visible(tx: Tx, *, claim_id: str, order_id: str | None, exchange: bool = False) -> Claim:
+    """A claim, or an exchange, that everybody agreed to, locked. Raises ClaimNotFound or
+    SwapNotFound, also under another order's id."""
+    claim = await _loaded(tx, claim_id, exchange)
     hidden = claim is None or claim.recovery_point == "started" or claim.status == "refused"
     if claim is None or hidden or order_id not in (None, claim.order_id):
-        raise ClaimNotFound(claim_id=claim_id, order_id=order_id)
+        raise _not_found(claim_id, order_id, exchange)
     return claim
 
 
-async def _seen(tx: Tx, caller: Caller, subject_id: str) -> str | None:
+async def _loaded(tx: Tx, claim_id: str, exchange: bool) -> Claim | None:
+    claim = await store.load(tx, claim_id=claim_id)
+    return claim if claim is not None and claim.is_exchange is exchange else None
+
+
+def _not_found(claim_id: str, order_id: str | None, exchange: bool) -> NotFound:
+    if exchange:
+        return exchanges.SwapNotFound(swap_id=claim_id, order_id=order_id)
+    return ClaimNotFound(claim_id=claim_id, order_id=order_id)
+
+
+async def seen(tx: Tx, *, caller: Caller, subject_id: str) -> str | None:
     """What this attempt was about when it was here before. Raises KeyReused."""
     if caller.key is None:
         return None
@@ -529,7 +524,7 @@ async def update_claim(
         return
     await store.write(tx, claim=claim, written=written)
     wrote = audit.changes(_texts(before) | was, _texts(claim) | written)
-    await _say(tx, before, Change(claim, ("updated",)), now, wrote)
+    await saying.say(tx, before, Change(claim, ("updated",)), now, wrote)
 
 
 def _texts(claim: Claim) -> dict[str, Any]:
@@ -546,7 +541,7 @@ async def assign_claim(
     claim = await _workable(tx, claim_id, order_id)
     if claim.assigned_to != user_id:
         change = Change(replace(claim, assigned_to=user_id), ("assigned",))
-        await _say(tx, claim, change, now)
+        await saying.say(tx, claim, change, now)
 
 
 async def close_claim(
@@ -554,11 +549,11 @@ async def close_claim(
 ) -> None:
     """Say that the work on a claim is over. Raises ClaimNotFound, and as ``domain.close``."""
     claim = await _workable(tx, claim_id, order_id)
-    await _say(tx, claim, domain.close(claim=claim, by=by, now=now), now)
+    await saying.say(tx, claim, domain.close(claim=claim, by=by, now=now), now)
 
 
 async def _workable(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
-    claim = await _visible(tx, claim_id, order_id)
+    claim = await visible(tx, claim_id=claim_id, order_id=order_id)
     domain.check_workable(claim=claim)
     return claim
 
@@ -570,8 +565,12 @@ async def return_moved(tx: Tx, *, return_id: str, status: str, now: datetime) ->
     if claim is None:
         return
     moved = domain.return_moved(claim=claim, status=status)
-    if moved != claim:
-        await store.save(tx, claim=moved, now=now)
+    if moved == claim:
+        return
+    if claim.is_exchange and status == "received":
+        await saying.say(tx, claim, Change(moved, ("received",)), now)
+        return
+    await store.save(tx, claim=moved, now=now)
 
 
 # ---- what follows ------------------------------------------------------------------------------
@@ -586,20 +585,32 @@ async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
     if moved.kind in converting.KINDS:
         settled = await converting.settle(tx, claim, moved)
         if settled is not None:
-            await _say(tx, claim, settled, now)
+            await saying.say(tx, claim, settled, now)
+            tx.wake(moved.id)
+        return
+    if moved.kind == exchange_saga.PAYMENT.kind:
+        if moved.over:
+            settled = exchanges.processed(claim=claim, settled=moved.facts.get("process"), now=now)
+            await saying.say(tx, claim, settled, now)
             tx.wake(moved.id)
         return
     if moved.kind == saga.CREATION.kind:
-        change = domain.follow(claim=claim, progress=saga.progress(moved))
+        progress = saga.progress(moved)
+        if claim.is_exchange:
+            change = exchanges.follow(claim=claim, progress=progress, facts=moved.facts, now=now)
+        else:
+            change = domain.follow(claim=claim, progress=progress)
         if change.claim.status == "open" and claim.status == "opening":
             await _freeze_lines(tx, claim, moved.facts)
+    elif moved.direction == "finished" and claim.is_exchange:
+        change = exchanges.canceled(claim=claim, released=moved.facts["release"], now=now)
     elif moved.direction == "finished":
         change = domain.canceled(claim=claim, now=now)
     elif moved.direction == "undone":
         change = domain.not_canceled(claim=claim)
     else:
         return
-    await _say(tx, claim, change, now)
+    await saying.say(tx, claim, change, now)
     # Only what is over for good counts: a saga that turned back may still turn forward again.
     if moved.over and moved.kind == saga.CREATION.kind and moved.facts.get("inquiry_id"):
         await inquiries.claim_decided(
@@ -617,77 +628,8 @@ async def _freeze_lines(tx: Tx, claim: Claim, facts: dict[str, Any]) -> None:
     await store.name_claimed_variants(tx, claim_id=claim.id, lines=facts["hold"]["lines"])
     if claim.additional_items:
         await store.price_additional_items(
-            tx, lines=facts["reserve"]["lines"], tax=facts["hold"]["tax"]
+            tx,
+            lines=facts["reserve"]["lines"],
+            tax=facts["hold"]["tax"],
+            includes_tax=facts["hold"].get("includes_tax", False),
         )
-
-
-async def _say(
-    tx: Tx,
-    before: Claim,
-    change: Change,
-    now: datetime,
-    wrote: tuple[Row, Row] = ({}, {}),
-) -> None:
-    """Save a change and put its events into the outbox, one version each.
-
-    ``wrote``: (before, after) of what people wrote, for the audit trail.
-    """
-    claim = change.claim
-    version = claim.version
-    for happening in change.happened:
-        version += 1
-        event = _EVENTS[happening](
-            id=claim.id,
-            no_notification=bool(claim.no_notification),
-            order_id=claim.order_id,
-            type=claim.type,
-            status=claim.status,
-            payment_status=claim.payment_status,
-            refund_amount=claim.refund_amount,
-            items=[
-                LineQuantity(line_id=line, quantity=units)
-                for line, units in domain.claimed_units(items=claim.items)
-            ],
-        )
-        await outbox.put(tx, event, about=f"claim/{claim.id}", version=version)
-        if happening == "created":
-            await _say_items(tx, ClaimItemCreated, claim, claim.items, version)
-        if happening == "updated":
-            edited = [item for item in claim.items if item not in before.items]
-            await _say_items(tx, ClaimItemUpdated, claim, edited, version)
-    if change.happened or claim != before:
-        await store.save(tx, claim=replace(claim, version=version), now=now)
-        await _note(tx, before, change, wrote)
-
-
-async def _say_items(
-    tx: Tx,
-    event: type[ClaimItemCreated | ClaimItemUpdated],
-    claim: Claim,
-    items: Sequence[ClaimItem],
-    version: int,
-) -> None:
-    for item in items:
-        said = event(
-            id=item.id,
-            claim_id=claim.id,
-            line_id=item.line_id,
-            quantity=item.quantity,
-            reason=item.reason,
-        )
-        await outbox.put(tx, said, about=f"claim-item/{item.id}", version=version)
-
-
-async def _note(tx: Tx, before: Claim, change: Change, wrote: tuple[Row, Row]) -> None:
-    """One record per happening; the first tells what this transaction changed."""
-    claim = change.claim
-    was, is_ = audit.changes(
-        {name: getattr(before, name) for name in _STATE},
-        {name: getattr(claim, name) for name in _STATE},
-    )
-    # Not every turn has an event: one refused before anybody saw it, one that is not canceled.
-    turned = (claim.status,) if claim.status != before.status else ()
-    first, *more = change.happened or turned or ("moved",)
-    about = f"claim/{claim.id}"
-    entries = [audit.Entry(f"claim.{first}", about, was | wrote[0], is_ | wrote[1])]
-    await audit.record_all(tx, [*entries, *(audit.Entry(f"claim.{name}", about) for name in more)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,11 @@ from services.claims import domain
 from services.claims.saga import refusal_to_tell
 from services.claims.store import SENDS_OUT
 
-# A claim that was never agreed to shows on no public read, only in the operator's saga view.
-_VISIBLE = "recovery_point <> 'started' AND status <> 'refused'"
+# What was never agreed to shows on no public read, only in the operator's saga view.
+AGREED = "recovery_point <> 'started' AND status <> 'refused'"
+# Exchanges lie beside claims, and are shown by themselves.
+_IS_CLAIM = "type <> 'exchange'"
+_VISIBLE = f"{_IS_CLAIM} AND {AGREED}"
 # One that nobody has packed yet, or that was refused, was never there for anybody outside.
 _SEEN = "state IN ('live', 'canceling', 'canceled')"
 _FILTERS = {
@@ -36,7 +40,7 @@ QUEUES = {
     " AND recovery_point = 'finished' AND payment_status = 'not_refunded'",
     "waiting_for_return": f"{_VISIBLE} AND {_IS_OPEN} AND status = 'open'"
     " AND return_status IN ('requested', 'requires_action')",
-    "stuck": "EXISTS (SELECT 1 FROM sagas s WHERE s.subject_id = claims.id"
+    "stuck": f"{_IS_CLAIM} AND EXISTS (SELECT 1 FROM sagas s WHERE s.subject_id = claims.id"
     " AND s.next_at IS NOT NULL AND s.created_at <= :stuck_before)",
 }
 STUCK_S = 300
@@ -88,8 +92,8 @@ async def claim_by_id(tx: Tx, *, claim_id: str) -> Row | None:
     )
     if not rows:
         return None
-    claim = (await _complete(tx, rows))[0]
-    claim["timeline"] = await _timeline(tx, claim_id)
+    claim = (await complete(tx, rows=rows, shape=_claim))[0]
+    claim["timeline"] = await timeline(tx, claim_id=claim_id)
     return claim
 
 
@@ -100,7 +104,7 @@ async def claims_of_order(tx: Tx, *, order_id: str) -> list[Row]:
         " ORDER BY created_at, id",
         id=order_id,
     )
-    return await _complete(tx, rows)
+    return await complete(tx, rows=rows, shape=_claim)
 
 
 async def list_claims(
@@ -137,10 +141,14 @@ async def list_claims(
         limit=limit,
         offset=offset,
     )
-    return await _complete(tx, rows), int(count)
+    return await complete(tx, rows=rows, shape=_claim), int(count)
 
 
-async def _complete(tx: Tx, rows: list[Row]) -> list[Row]:
+async def complete(
+    tx: Tx, *, rows: list[Row], shape: Callable[[Row, list[Row], list[Row], list[Row]], Row]
+) -> list[Row]:
+    """Rows of ``claims`` with what belongs to them, as ``shape`` has it: it gets a row, and the
+    items, additional items and fulfillments of all of them."""
     if not rows:
         return []
     ids = [row["id"] for row in rows]
@@ -155,11 +163,12 @@ async def _complete(tx: Tx, rows: list[Row]) -> list[Row]:
             " ORDER BY created_at, id",
             ids=ids,
         )
-    return [_claim(row, items, lines, fulfillments) for row in rows]
+    return [shape(row, items, lines, fulfillments) for row in rows]
 
 
 def _claim(row: Row, items: list[Row], lines: list[Row], fulfillments: list[Row]) -> Row:
     own_address = row["shipping_address"] is not None
+    sent = sending(row=row, lines=lines, fulfillments=fulfillments)
     return {
         "id": row["id"],
         "type": row["type"],
@@ -191,6 +200,14 @@ def _claim(row: Row, items: list[Row], lines: list[Row], fulfillments: list[Row]
         "updated_at": row["updated_at"],
         "deleted_at": None,
         "claim_items": [_item(item) for item in items if item["claim_id"] == row["id"]],
+        **sent,
+    }
+
+
+def sending(*, row: Row, lines: list[Row], fulfillments: list[Row]) -> dict[str, list[Row]]:
+    """What one of ``complete`` sends out, and how: {additional_items, shipping_methods,
+    fulfillments}."""
+    return {
         "additional_items": [_line(line) for line in lines if line["claim_id"] == row["id"]],
         "shipping_methods": [
             _method(row["id"], number, method)
@@ -275,6 +292,7 @@ def _line(row: Row) -> Row:
         unit_price=row["unit_price"] or 0,
         quantity=row["quantity"],
         rates=[tax["rate"] for tax in row["tax_lines"] or ()],
+        includes_tax=row["includes_tax"],
     )
     return {
         "id": row["line_id"],
@@ -299,7 +317,7 @@ def _line(row: Row) -> Row:
         "metadata": None,
         "original_item_id": None,
         "order_edit_id": None,
-        "includes_tax": False,
+        "includes_tax": bool(row["includes_tax"]),
         "tax_lines": [
             {"id": derived_id("litl", row["line_id"], str(n)), "item_id": row["line_id"], **tax}
             for n, tax in enumerate(row["tax_lines"] or ())
@@ -312,7 +330,9 @@ def _line(row: Row) -> Row:
     }
 
 
-async def _timeline(tx: Tx, claim_id: str) -> list[Row]:
+async def timeline(tx: Tx, *, claim_id: str) -> list[Row]:
+    """The sagas of a claim or an exchange, oldest first: saga_id, kind, direction, steps,
+    history."""
     sagas = await tx.fetch(
         "SELECT id, kind, direction, marks, history, created_at FROM sagas"
         " WHERE subject_id = :id ORDER BY created_at, id",

@@ -6,6 +6,9 @@ reserve       || PlaceReservation     ReleaseReservation   ReservationPlaced | R
 refund (pivot)   ExecuteClaimRefund   -                    ClaimRefundSucceeded | ...Declined
 return           OpenClaimReturn      -                    ClaimReturnOpened
 
+An exchange goes the same way; after hold and reserve orders settles the difference of the prices
+(``exchange_saga``), then its return is opened.
+
 Where orders is the only one that can refuse, the hold carries "go on with the refund": the
 refund's answer then comes from the hold's command, one round trip for a plain refund claim; with
 the hold's own reply if no payment provider has to be asked.
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chassis.errors import Refusal
 from chassis.sagas import Facts, Saga, SagaTable, Step
 from contracts.base import LineQuantity, LineSnapshot, ReturnShipping, ShippingQuote
 from contracts.inventory import (
@@ -42,13 +46,16 @@ from contracts.returns import (
     ClaimReturnOpened,
     OpenClaimReturn,
 )
-from services.claims import conversion_saga, fulfillment_saga
-from services.claims.domain import Claim, Progress, RefundAlreadyMade, claimed_units
+from services.claims import conversion_saga, exchange_saga, fulfillment_saga
+from services.claims.domain import EXCHANGE, Claim, Progress, RefundAlreadyMade, claimed_units
+from services.claims.exchanges import SwapRefunded
 
 # Medusa meets refusals in this order; with parallel steps the answer is chosen by it, not by
 # arrival: the order itself, then variants and stock, then lines, units and amounts.
 _ORDER_ITSELF = ("order_unknown", "order_canceled")
 _BY_STEP = ("reserve", "hold")
+# What Medusa's swaps ask of the order before anything else.
+_ORDER_STATE = ("order_not_captured", "order_not_fulfilled")
 
 
 def creation_facts(
@@ -57,9 +64,15 @@ def creation_facts(
     order: dict[str, Any] | None,
     return_shipping: dict[str, Any] | None,
     location_id: str | None,
+    shipping: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """What the steps of the creation need, JSON-able. ``order`` tells region, channel, currency."""
-    return {
+    """What the steps of the creation need, JSON-able. ``order`` tells region, channel, currency;
+    ``shipping`` are the ways to send an exchange's goods that its customer pays for."""
+    more: dict[str, Any] = {}
+    if claim.is_exchange:
+        reasons = {item.line_id: item.reason for item in claim.items if item.reason}
+        more = {"shipping": shipping or [], "reasons": reasons}
+    return more | {
         "claim_id": claim.id,
         "order_id": claim.order_id,
         "type": claim.type,
@@ -79,6 +92,8 @@ def creation_facts(
 def _plan(facts: Facts) -> tuple[tuple[str, ...], ...]:
     if facts["type"] == "replace":
         stages: tuple[tuple[str, ...], ...] = (("hold", "reserve"),)
+    elif facts["type"] == EXCHANGE:
+        stages = (("hold", "reserve"), ("settle",))
     elif facts["wanted"]:
         stages = (("hold", "reserve"), ("refund",))
     else:
@@ -102,6 +117,10 @@ def _place_hold(facts: Facts) -> PlaceClaimHold:
         return_shipping=None if shipping is None else ReturnShipping(**shipping),
         # A claim that was opened before there was store credit does not say.
         refund_to=facts.get("refund_to", "payment"),
+        shipping=[
+            ReturnShipping(option_id=each["option_id"], price=each["price"])
+            for each in facts.get("shipping") or ()
+        ],
     )
 
 
@@ -126,18 +145,23 @@ def first_asks(facts: Facts) -> tuple[PlaceClaimHold, PlaceReservation | None]:
 
 def _open_return(facts: Facts) -> OpenClaimReturn:
     hold = facts["hold"]
-    notes = facts["notes"]
+    notes, reasons = facts["notes"], facts.get("reasons", {})
     quote = hold["return_shipping"]
+    exchange = facts["type"] == EXCHANGE
+    paid = facts["settle"]["refund_amount"] if exchange else facts.get("refund", hold)["amount"]
     return OpenClaimReturn(
         return_id=facts["return_id"],
         claim_id=facts["claim_id"],
         order_id=facts["order_id"],
         items=[
-            ClaimReturnItem(line_id=line, quantity=units, note=notes.get(line))
+            ClaimReturnItem(
+                line_id=line, quantity=units, note=notes.get(line), reason_id=reasons.get(line)
+            )
             for line, units in facts["units"]
         ],
         lines=[LineSnapshot(**line) for line in hold["lines"]],
-        refund_amount=facts.get("refund", hold)["amount"],
+        refund_amount=paid,
+        exchange=exchange,
         shipping=None if quote is None else ShippingQuote(**quote),
         location_id=facts["location_id"],
         no_notification=(
@@ -195,6 +219,7 @@ CREATION = SagaTable(
             refused=ClaimRefundDeclined,
             pivot=True,
         ),
+        exchange_saga.SETTLE,
         Step(name="return", do=_open_return, done=ClaimReturnOpened, pivot=True),
     ),
 )
@@ -220,51 +245,58 @@ def cancel_facts(*, claim: Claim, request_id: str) -> dict[str, Any]:
     }
 
 
-def _return_objects(reply: ClaimReturnChecked) -> dict[str, Any] | None:
-    if reply.status in (None, "canceled"):
-        return None
-    return {
-        "code": "return_not_canceled",
-        "kind": "not_allowed",
-        "message": "Return must be canceled before the claim can be canceled",
-    }
+def _cancel(*, kind: str, word: str, refunded: Refusal) -> SagaTable:
+    """How a claim or an exchange is canceled; ``refunded`` is said where money went out."""
 
+    def return_objects(reply: ClaimReturnChecked) -> dict[str, Any] | None:
+        if reply.status in (None, "canceled"):
+            return None
+        return {
+            "code": "return_not_canceled",
+            "kind": "not_allowed",
+            "message": f"Return must be canceled before the {word} can be canceled",
+        }
 
-def _refund_objects(reply: ClaimHoldReleased) -> dict[str, Any] | None:
-    if not reply.pivot_passed:
-        return None
-    no = RefundAlreadyMade()
-    return {"code": no.code, "kind": no.kind, "message": no.message}
+    def refund_objects(reply: ClaimHoldReleased) -> dict[str, Any] | None:
+        if not reply.pivot_passed:
+            return None
+        return {"code": refunded.code, "kind": refunded.kind, "message": refunded.message}
 
-
-CANCEL = SagaTable(
-    kind="claim_cancel",
-    plan=lambda facts: (
-        *((("check",),) if facts["return_id"] else ()),
-        ("release",),
-        *((("free",),) if facts["reserved"] else ()),
-    ),
-    steps=(
-        Step(
-            name="check",
-            do=lambda facts: CheckClaimReturn(claim_id=facts["claim_id"]),
-            done=ClaimReturnChecked,
-            refuses=_return_objects,
+    return SagaTable(
+        kind=kind,
+        plan=lambda facts: (
+            *((("check",),) if facts["return_id"] else ()),
+            ("release",),
+            *((("free",),) if facts["reserved"] else ()),
         ),
-        Step(
-            name="release",
-            do=_release_hold,
-            done=ClaimHoldReleased,
-            refuses=_refund_objects,
-            pivot=True,
+        steps=(
+            Step(
+                name="check",
+                do=lambda facts: CheckClaimReturn(claim_id=facts["claim_id"]),
+                done=ClaimReturnChecked,
+                refuses=return_objects,
+            ),
+            Step(
+                name="release",
+                do=_release_hold,
+                done=ClaimHoldReleased,
+                refuses=refund_objects,
+                pivot=True,
+            ),
+            Step(name="free", do=_release_reservation, done=ReservationReleased, pivot=True),
         ),
-        Step(name="free", do=_release_reservation, done=ReservationReleased, pivot=True),
-    ),
-)
+    )
+
+
+CANCEL = _cancel(kind="claim_cancel", word="claim", refunded=RefundAlreadyMade())
+EXCHANGE_CANCEL = _cancel(kind="exchange_cancel", word="swap", refunded=SwapRefunded())
 
 SAGAS = {
     table.kind: table
-    for table in (CREATION, CANCEL, *fulfillment_saga.TABLES, *conversion_saga.TABLES)
+    for table in (
+        *(CREATION, CANCEL, EXCHANGE_CANCEL),
+        *(*fulfillment_saga.TABLES, *conversion_saga.TABLES, *exchange_saga.TABLES),
+    )
 }
 
 
@@ -312,7 +344,8 @@ def refusal_to_tell(saga: Saga) -> dict[str, Any]:
     def place(refused: tuple[str, dict[str, Any]]) -> tuple[bool, bool, int]:
         by, refusal = refused
         step = _BY_STEP.index(by) if by in _BY_STEP else len(_BY_STEP)
-        return refusal["code"] not in _ORDER_ITSELF, by == "timer", step
+        first = refusal["code"] in (*_ORDER_ITSELF, *_ORDER_STATE)
+        return not first, by == "timer", step
 
     _, chosen = min(saga.refusals.items(), key=place)
     return {name: chosen[name] for name in ("code", "kind", "message")}

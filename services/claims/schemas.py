@@ -73,6 +73,35 @@ class OpenClaim(_Strict):
     order: OrderFacts | None = None
 
 
+class ReturnItem(_Strict):
+    """Units that are given back in an exchange."""
+
+    item_id: str
+    quantity: int = Field(ge=1, le=_UNITS_MAX)
+    reason_id: str | None = None
+    note: str | None = None
+
+
+class OpenExchange(_Strict):
+    """The body of ``POST /exchanges``; amounts are minor units."""
+
+    order_id: str
+    return_items: list[ReturnItem] = Field(max_length=100)
+    return_shipping: ReturnShipping | None = None
+    additional_items: list[AdditionalItem] = Field([], max_length=100)
+    shipping_methods: list[ShippingMethod] = Field([], max_length=100)
+    no_notification: bool | None = None
+    return_location_id: str | None = None
+    allow_backorder: bool = True
+    order: OrderFacts
+
+
+class OfOrder(_Strict):
+    """The body of what is done to an exchange: the order the caller believes it belongs to."""
+
+    order_id: str | None = None
+
+
 class Kept(_Strict):
     """An image or a tag that an item shall have: by its id, or by what it is."""
 

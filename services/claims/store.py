@@ -58,7 +58,11 @@ CLAIMS = sa.Table(
     sa.Column("inquiry_id", sa.Text),
     sa.Column("refund_to", sa.Text, nullable=False, server_default="payment"),
     sa.CheckConstraint("refund_to IN ('payment', 'store_credit')", name="refund_to"),
-    sa.CheckConstraint("type IN ('refund', 'replace')", name="type"),
+    # Of exchanges.
+    sa.Column("difference_due", sa.BigInteger),
+    sa.Column("confirmed_at", Instant),
+    sa.Column("allow_backorder", sa.Boolean),
+    sa.CheckConstraint("type IN ('refund', 'replace', 'exchange')", name="type"),
     sa.CheckConstraint(
         "status IN ('opening', 'open', 'canceling', 'canceled', 'refused')", name="status"
     ),
@@ -107,6 +111,7 @@ ADDITIONAL_ITEMS = sa.Table(
     sa.Column("location_id", sa.Text),
     sa.Column("fulfilled_quantity", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("shipped_quantity", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("includes_tax", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("quantity > 0", name="quantity"),
     sa.CheckConstraint(
         "shipped_quantity >= 0 AND shipped_quantity <= fulfilled_quantity"
@@ -234,6 +239,7 @@ async def add(tx: Tx, *, claim: Claim, request: Row, created_by: str, now: datet
         "metadata": request.get("metadata"),
         "idempotency_key": request.get("idempotency_key"),
         "inquiry_id": request.get("inquiry_id"),
+        "allow_backorder": request.get("allow_backorder"),
         "created_by": created_by,
         "created_at": now,
         "updated_at": now,
@@ -328,7 +334,7 @@ async def load(tx: Tx, *, claim_id: str) -> Claim | None:
                 *("recovery_point", "refund_amount", "currency_code", "return_id"),
                 *("no_notification", "refusal", "canceled_at", "version"),
                 *("assigned_to", "closed_at", "closed_by", "return_status"),
-                *("busy_with", "stock_id", "refund_to"),
+                *("busy_with", "stock_id", "refund_to", "difference_due", "confirmed_at"),
             )
         },
     )
@@ -344,6 +350,7 @@ async def save(tx: Tx, *, claim: Claim, now: datetime) -> None:
         " canceled_at = :canceled_at, version = :version, assigned_to = :assigned_to,"
         " closed_at = :closed_at, closed_by = :closed_by, return_status = :return_status,"
         " busy_with = :busy_with, stock_id = :stock_id, refund_to = :refund_to,"
+        " difference_due = :difference_due, confirmed_at = :confirmed_at,"
         " updated_at = :now WHERE id = :id",
         id=claim.id,
         now=now,
@@ -352,21 +359,26 @@ async def save(tx: Tx, *, claim: Claim, now: datetime) -> None:
 
 
 async def price_additional_items(
-    tx: Tx, *, lines: list[dict[str, Any]], tax: dict[str, Any] | None
+    tx: Tx,
+    *,
+    lines: list[dict[str, Any]],
+    tax: dict[str, Any] | None,
+    includes_tax: bool = False,
 ) -> None:
     """Freeze what the lines to be sent out are called and cost, as inventory and orders said."""
     tax_lines = [tax] if tax else []
     for line in lines:
         await tx.execute(
             "UPDATE additional_items SET title = :title, description = :description, sku = :sku,"
-            " unit_price = :unit_price, tax_lines = :tax_lines, location_id = :location_id"
-            " WHERE line_id = :line_id",
+            " unit_price = :unit_price, tax_lines = :tax_lines, location_id = :location_id,"
+            " includes_tax = :includes_tax WHERE line_id = :line_id",
             title=line["title"],
             description=line["description"],
             sku=line["sku"],
             unit_price=line["unit_price"],
             tax_lines=tax_lines,
             location_id=line["location_id"],
+            includes_tax=includes_tax,
             line_id=line["line_id"],
         )
 
@@ -404,6 +416,8 @@ def _state(claim: Claim) -> Row:
         "busy_with": claim.busy_with,
         "stock_id": claim.stock_id,
         "refund_to": claim.refund_to,
+        "difference_due": claim.difference_due,
+        "confirmed_at": claim.confirmed_at,
     }
 
 

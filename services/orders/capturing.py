@@ -68,9 +68,18 @@ async def _ask(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> None:
 
 
 async def _taken(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> None:
-    """Book it: the payment, the ledger, the order, the event."""
+    """Book it, and tell of an order that is paid by that."""
+    if await book(tx, order, payment, now):
+        await _settle_status(tx, order)
+
+
+async def book(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> bool:
+    """The money of a payment came: the payment, the ledger, the order. False when it had before.
+
+    ``payment``: id, provider_id, amount, currency_code.
+    """
     if not await store.set_captured(tx, payment_id=payment["id"], now=now):
-        return
+        return False
     if payment["amount"]:
         transfer = {
             "id": derived_id("tr", payment["id"], "capture"),
@@ -87,7 +96,7 @@ async def _taken(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> None:
         await store.add_transfers(tx, rows=[transfer])
     order.taken += payment["amount"]
     _note(order, payment, "payment.captured")
-    await _settle_status(tx, order)
+    return True
 
 
 async def answered(

@@ -17,10 +17,12 @@ from contracts.orders import (
     ExecuteClaimRefund,
     PlaceClaimHold,
     PlaceReturnHold,
+    ProcessExchange,
     RecordReplacement,
     ReleaseClaimHold,
     ReleaseReturnHold,
     RetryClaimRefund,
+    SettleExchange,
     SettleReturnReceipt,
     ShipReplacement,
     WithdrawReplacement,
@@ -46,6 +48,16 @@ async def on_execute_claim_refund(tx: Tx, message: ExecuteClaimRefund) -> None:
 async def on_retry_claim_refund(tx: Tx, message: RetryClaimRefund) -> None:
     """Answers succeeded or declined, as soon as that is known; the claim keeps its units."""
     await operations.retry_claim_refund(tx, command=message, now=clock.now())
+
+
+async def on_settle_exchange(tx: Tx, message: SettleExchange) -> None:
+    """Answers settled, as soon as the money is decided, or rejected."""
+    await operations.settle_exchange(tx, command=message, now=clock.now())
+
+
+async def on_process_exchange(tx: Tx, message: ProcessExchange) -> None:
+    """Answers settled, as soon as the money is decided, or rejected."""
+    await operations.process_exchange(tx, command=message, now=clock.now())
 
 
 async def on_place_return_hold(tx: Tx, message: PlaceReturnHold) -> None:
@@ -96,6 +108,8 @@ SUBSCRIPTIONS = (
             ReleaseClaimHold: on_release_claim_hold,
             ExecuteClaimRefund: on_execute_claim_refund,
             RetryClaimRefund: on_retry_claim_refund,
+            SettleExchange: on_settle_exchange,
+            ProcessExchange: on_process_exchange,
             PlaceReturnHold: on_place_return_hold,
             ReleaseReturnHold: on_release_return_hold,
             CheckReturnReceipt: on_check_return_receipt,

@@ -35,7 +35,7 @@ PAYMENT_STATUSES = (
 )
 REFUND_REASONS = ("discount", "return", "swap", "claim", "other")
 # Why a refund came to be, and the reason Medusa shows for it; a manual one names its own.
-CAUSES = {"claim": "claim", "receipt": "return", "manual": "other"}
+CAUSES = {"claim": "claim", "receipt": "return", "exchange": "swap", "manual": "other"}
 
 
 # Where a claim's refund goes: over the payments it came from, or to the customer's account.

@@ -155,6 +155,8 @@ def check_order_cancel(
         raise _not_before("fulfillments")
     if "return" in kinds:
         raise _not_before("returns")
+    if "exchange" in kinds:
+        raise _not_before("swaps")
     if "claim" in kinds:
         raise _not_before("claims")
     if captures_under_way:

@@ -26,6 +26,7 @@ async def findings(tx: Tx) -> list[Row]:
         *await _strays(tx),
         *await _packed(tx),
         *await _replacements(tx),
+        *await _exchanges(tx),
         *await _captures(tx),
         *await _memos(tx),
         *await _versions(tx),
@@ -125,7 +126,7 @@ async def _units(tx: Tx) -> list[Row]:
         " FROM order_lines l LEFT JOIN (SELECT rl.line_id,"
         " SUM(rl.received_quantity) AS received,"
         " SUM(rl.quantity - rl.received_quantity) AS still_out,"
-        " SUM(CASE WHEN r.kind = 'claim' THEN rl.quantity ELSE 0 END) AS claimed"
+        " SUM(CASE WHEN r.kind <> 'return' THEN rl.quantity ELSE 0 END) AS claimed"
         " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id GROUP BY rl.line_id) s"
         " ON s.line_id = l.id"
         " WHERE l.returned_quantity + l.remedied_quantity > l.quantity"
@@ -259,7 +260,8 @@ async def _packed(tx: Tx) -> list[Row]:
 
 async def _replacements(tx: Tx) -> list[Row]:
     """I16: lines that claims sent out are there exactly while they are packed; I3: together they
-    are not worth more than what was paid for what they replace."""
+    are not worth more than what was paid for what they replace, and those of an exchange not more
+    than they cost."""
     rows = await tx.fetch(
         "SELECT l.id, p.state FROM order_lines l LEFT JOIN parcels p"
         " ON p.fulfillment_id = l.fulfillment_id WHERE l.claim_id IS NOT NULL"
@@ -280,6 +282,10 @@ async def _replacements(tx: Tx) -> list[Row]:
         ids=sorted(worth),
     ):
         paid[row["remedy_id"]] += row["goods"] - row["discount"] + sum(row["taxes"] or ())
+    for row in await tx.fetch(
+        "SELECT id, lines FROM exchanges WHERE id IN :ids", ids=sorted(worth)
+    ):
+        paid[row["id"]] = sum(line["amount"] for line in row["lines"])
     text = "its replacements are worth {worth}, what they replace was paid with {paid}"
     told = [
         {"id": id_, "worth": amount, "paid": paid[id_]}
@@ -287,6 +293,38 @@ async def _replacements(tx: Tx) -> list[Row]:
         if amount > paid[id_]
     ]
     return found + [_finding("I3", row, text) for row in told]
+
+
+async def _exchanges(tx: Tx) -> list[Row]:
+    """I9: the difference of an exchange is what its explanation adds up to, and the payment that
+    settled it has that amount; I2: its refund gives no more. I16: it is settled exactly once its
+    remedy is."""
+    found = []
+    rows = await tx.fetch(
+        "SELECT e.id, e.difference_due, e.explanation, e.payment_id, r.kind, r.state,"
+        " p.amount AS paid, p.captured_at, f.state AS refund_state,"
+        " COALESCE(f.amount, 0) AS refunded FROM exchanges e"
+        " LEFT JOIN remedies r ON r.id = e.id LEFT JOIN payments p ON p.id = e.payment_id"
+        " LEFT JOIN refunds f ON f.cause_kind = 'exchange' AND f.cause_id = e.id"
+    )
+    for row in rows:
+        explained = sum(part["amount"] for part in row["explanation"])
+        due, dead = row["difference_due"], row["state"] == "released"
+        given = row["refunded"] if row["refund_state"] == "posted" else 0
+        if row["kind"] != "exchange":
+            found.append(_finding("I16", row, "a difference was settled for a remedy of {kind}"))
+        if explained != -due and not (dead and explained == given):
+            text = "a difference of {difference_due}, its parts add up to {explained}"
+            found.append(_finding("I9", {**row, "explained": -explained}, text))
+        if row["payment_id"] and (row["paid"] != due or row["captured_at"] is None):
+            found.append(_finding("I9", row, "{difference_due} was due, its payment is {paid}"))
+        if given > abs(due) or (given and due >= 0 and not dead):
+            found.append(_finding("I2", row, "{difference_due} was due, {refunded} went back"))
+    lost = await tx.fetch(
+        "SELECT r.id FROM remedies r LEFT JOIN exchanges e ON e.id = r.id"
+        " WHERE r.kind = 'exchange' AND r.state = 'settled' AND e.id IS NULL"
+    )
+    return found + [_finding("I16", row, "settled without a difference") for row in lost]
 
 
 async def _captures(tx: Tx) -> list[Row]:
@@ -388,6 +426,7 @@ async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
         "remedies": await remedies(tx, ids),
         "remedied": await remedied_units(tx, ids),
         "refunds": await refunds(tx, ids),
+        "exchanges": await exchanges(tx, ids),
         "order_receipts": await receipts(tx, ids),
         "fulfillments": await fulfillments(tx, ids),
         "parcels": await parcels(tx, ids),
@@ -454,7 +493,16 @@ async def refunds(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     )
 
 
-_CAUSED_BY = " WHERE cause_kind IN ('claim', 'receipt') AND cause_id IN :ids"
+_CAUSED_BY = " WHERE cause_kind IN ('claim', 'receipt', 'exchange') AND cause_id IN :ids"
+
+
+async def exchanges(tx: Tx, ids: list[str] | None = None) -> list[Row]:
+    """Every exchange whose difference was found: id, order_id, difference_due, payment_id."""
+    return await tx.fetch(
+        "SELECT id, order_id, difference_due, payment_id FROM exchanges"
+        f"{' WHERE id IN :ids' if ids is not None else ''} ORDER BY id",
+        ids=ids,
+    )
 
 
 async def receipts(tx: Tx, ids: list[str] | None = None) -> list[Row]:

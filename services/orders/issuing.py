@@ -40,10 +40,11 @@ async def issue(tx: Tx, now: datetime) -> int:
 
 
 def _memo(refund: Row, sequence: int, shares: list[Row], now: datetime) -> Row:
-    explanation = refund["held"] or refund["received"] or {}
+    answer = refund["held"] or refund["received"] or {}
+    explanation = refund["exchanged"] or answer.get("explanation", ())
     parts = memos.parts_of(
         cause_kind=refund["cause_kind"],
-        explained=[Part(**part) for part in explanation.get("explanation", ())],
+        explained=[Part(**part) for part in explanation],
         amount=refund["amount"],
         note=refund["note"],
         reason=refund["reason"],

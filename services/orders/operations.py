@@ -37,6 +37,7 @@ from contracts.orders import (
     NoteUpdated,
     PlaceClaimHold,
     PlaceReturnHold,
+    ProcessExchange,
     RecordReplacement,
     ReleaseClaimHold,
     ReleaseReturnHold,
@@ -49,6 +50,7 @@ from contracts.orders import (
     ReturnHoldRejected,
     ReturnHoldReleased,
     ReturnReceiptSettled,
+    SettleExchange,
     SettleReturnReceipt,
     ShipReplacement,
     WithdrawReplacement,
@@ -58,6 +60,7 @@ from services.orders import (
     changing,
     crediting,
     domain,
+    exchanges,
     fulfilling,
     fulfillments,
     goodwill,
@@ -70,6 +73,7 @@ from services.orders import (
     replacing,
     retrying,
     saga,
+    settling,
     store,
 )
 from services.orders.domain import PaymentShare
@@ -110,6 +114,9 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
     Answers ClaimHoldPlaced (with the refund, or then ClaimRefundSucceeded or ClaimRefundDeclined),
     or ClaimHoldRejected with nothing held.
     """
+    if command.type == settling.KIND:
+        await _place_exchange_hold(tx, command, now)
+        return
     order = await paying.open_order(tx, command.order_id)
     about = f"claim/{command.claim_id}"
     try:
@@ -153,6 +160,65 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
     await paying.close_order(tx, order, now)
 
 
+async def _place_exchange_hold(tx: Tx, command: PlaceClaimHold, now: datetime) -> None:
+    """Hold the units of an exchange, and say what the customer is credited for them. No money is
+    held: whether any moves is known once the goods that go out are priced."""
+    id_, kind = command.claim_id, settling.KIND
+    order = await paying.open_order(tx, command.order_id)
+    try:
+        if order is None:
+            raise domain.order_unknown(order_id=command.order_id)
+        quantities = holding.quantities_of(command.lines)
+        lines = await holding.lines_of(tx, order, quantities)
+        missing = quantities.keys() - lines.keys()
+        exchanges.check(
+            payment_status=order.row["payment_status"],
+            fulfillment_status=order.row["fulfillment_status"],
+            lines=lines,
+            foreign=await store.lines_elsewhere(tx, line_ids=missing) if missing else [],
+            quantities=quantities,
+        )
+        quote, cost = await holding.quote_of(tx, order, command.return_shipping)
+        for each in command.shipping:
+            cost += (await holding.quote_of(tx, order, each))[1]
+        hold = exchanges.decide_hold(
+            lines=lines, quantities=quantities, shipping_cost=cost, money=order.money
+        )
+    except Refusal as no:
+        if await holding.remember_refusal(tx, kind, id_, command.order_id, no, now):
+            await put(tx, _claim_rejected(id_, no), about=f"{kind}/{id_}")
+        else:
+            await _repeat_claim_hold(tx, command)
+        return
+    placed = _claim_placed(command, order, quote, hold, lines)
+    if not await holding.add_remedy(
+        tx, kind, id_, order, hold, placed, "held", now, shipping_cost=cost
+    ):
+        await _repeat_claim_hold(tx, command)
+        return
+    await holding.hold_units(tx, hold, limit="fulfilled_quantity")
+    await put(tx, placed, about=f"{kind}/{id_}")
+    await paying.close_order(tx, order, now)
+
+
+async def settle_exchange(tx: Tx, *, command: SettleExchange, now: datetime) -> None:
+    """Settle the difference of an exchange. Answers ExchangeSettled as soon as its fate is known,
+    or ExchangeRejected."""
+    order = await paying.open_order(tx, command.order_id)
+    await settling.settle(tx, order, command, now)
+    if order is not None:
+        await paying.close_order(tx, order, now)
+
+
+async def process_exchange(tx: Tx, *, command: ProcessExchange, now: datetime) -> None:
+    """Book the difference of an exchange that came, or ask again for a refund of it that was
+    declined. Answers as ``settle_exchange``."""
+    order = await paying.open_order(tx, command.order_id)
+    await settling.process(tx, order, command, now)
+    if order is not None:
+        await paying.close_order(tx, order, now)
+
+
 async def preview_claim(tx: Tx, *, command: PlaceClaimHold) -> ClaimHoldPlaced:
     """What ``place_claim_hold`` would answer, decided by the same code under the same lock; nothing
     is held. Raises the refusal it would remember."""
@@ -178,6 +244,7 @@ def _claim_placed(
         explanation=holding.explained(hold.explanation),
         lines=holding.snapshots(lines, hold.shares),
         tax=holding.replacement_tax(order),
+        includes_tax=bool(order.row["region_includes_tax"]),
         return_shipping=quote,
         no_notification=order.no_notification,
     )
@@ -277,24 +344,32 @@ async def _tell_claim_refund(
 
 async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime) -> None:
     """Give the units and the money of a claim back, unless its refund is on its way or done. One
-    that became store credit is taken back, unless that is spent.
+    that became store credit is taken back, unless that is spent; the difference that was paid for
+    an exchange is paid back.
 
     An unknown claim leaves a tombstone. Answers ClaimHoldReleased.
     """
     order = await paying.open_order(tx, command.order_id)
     remedy = await holding.remedy_or_tombstone(tx, "claim", command.claim_id, command.order_id, now)
-    passed = False
+    passed, paid_back = False, 0
     if order is not None and remedy is not None and remedy["state"] != "released":
-        refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+        kind = remedy["kind"]
+        refund = await store.refund_of(tx, cause_kind=kind, cause_id=command.claim_id)
         passed = refund is not None and refund["state"] in ("pending", "posted")
         if refund is not None and passed and refund["destination"] == domain.STORE_CREDIT:
             passed = await _credit_stays(tx, order, remedy, refund, command.request_id, now)
         if not passed:
             if refund is not None and refund["state"] == "held":
                 await paying.void_refund(tx, order, refund, now=now)
-            await holding.release_units(tx, order, "claim", command.claim_id, now)
+            if kind == settling.KIND:
+                paid_back = await settling.pay_back(tx, order, command.claim_id, now)
+            await holding.release_units(tx, order, kind, command.claim_id, now)
             await paying.close_order(tx, order, now)
-    released = ClaimHoldReleased(claim_id=command.claim_id, pivot_passed=passed)
+    elif remedy is not None and remedy["kind"] == settling.KIND:
+        paid_back = await settling.paid_back(tx, command.claim_id)
+    released = ClaimHoldReleased(
+        claim_id=command.claim_id, pivot_passed=passed, paid_back_amount=paid_back
+    )
     await put(tx, released, about=f"claim/{command.claim_id}")
 
 
@@ -727,6 +802,8 @@ async def _tell_cause(
             await holding.release_units(tx, order, "claim", claim_id, now)
         told = await store.refund(tx, refund_id=refund["id"])
         await _tell_claim_refund(tx, claim_id, told, reply_to=reply_to, remedy=later)
+    elif refund["cause_kind"] == settling.KIND:
+        await settling.tell(tx, refund["cause_id"], reply_to=refund["reply_to"])
     elif refund["cause_kind"] == "receipt":
         await receiving.tell_refund(tx, order, refund, amount, why)
     elif amount < refund["amount"]:

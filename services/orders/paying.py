@@ -35,6 +35,8 @@ class OpenOrder:
     posted: int = 0
     pending: int = 0
     taken: int = 0
+    # What payments that the order did not have before add to it.
+    added: int = 0
     status: str = ""
     fulfillment_status: str = ""
     # What Medusa stores; what is shown also counts refunds.
@@ -52,7 +54,7 @@ class OpenOrder:
         """The order's money with the changes so far."""
         row = self.row
         return Money(
-            paid=row["paid"],
+            paid=row["paid"] + self.added,
             captured=row["captured"] + self.taken,
             refunded=row["refunded"] + self.posted,
             refund_pending=row["refund_pending"] + self.pending,
@@ -79,8 +81,9 @@ class OpenOrder:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why money goes back. ``kind`` is claim, receipt or manual; ``payment_id`` is named where it
-    is one payment's and not the order's. ``to`` is payment or, for a claim, store_credit."""
+    """Why money goes back. ``kind`` is claim, receipt, exchange or manual; ``payment_id`` is named
+    where it is one payment's and not the order's. ``to`` is payment or, for a claim,
+    store_credit."""
 
     kind: str
     id: str
@@ -120,6 +123,7 @@ async def close_order(tx: Tx, order: OpenOrder, now: datetime) -> None:
         posted=order.posted,
         pending=order.pending,
         taken=order.taken,
+        added=order.added,
         events=len(order.events),
         status=order.status,
         payment_status=order.payment_status,
@@ -408,16 +412,19 @@ async def take_credit_back(tx: Tx, order: OpenOrder, refund: Row, *, now: dateti
     await _move_payments(tx, [(row["payment_id"], -row["amount"], 0) for row in posted])
     order.posted -= refund["amount"]
     await _set_state(tx, order, refund, "voided", refund["amount"], settled_at=now)
-    order.events.append(
-        OrderUpdated(
-            id=order.id,
-            no_notification=order.no_notification,
-            status=order.status,
-            fulfillment_status=order.fulfillment_status,
-            payment_status=order.payment_status,
-        )
-    )
+    order.events.append(updated(order))
     return True
+
+
+def updated(order: OpenOrder) -> OrderUpdated:
+    """The event of an order whose money changed otherwise than by a refund."""
+    return OrderUpdated(
+        id=order.id,
+        no_notification=order.no_notification,
+        status=order.status,
+        fulfillment_status=order.fulfillment_status,
+        payment_status=order.payment_status,
+    )
 
 
 def _reversal(posted: Row, now: datetime) -> Row:

@@ -82,13 +82,16 @@ async def claimable(tx: Tx, *, order_id: str) -> list[Row]:
     sent out are among them. Raises NotFound."""
     await order_facts(tx, order_id=order_id, customer_id=None)
     rows = await tx.fetch(
-        "SELECT id AS item_id, claim_id AS claim_order_id, title, variant_id, quantity,"
-        " fulfilled_quantity, shipped_quantity, returned_quantity, remedied_quantity"
-        " FROM order_lines WHERE order_id = :id"
-        " ORDER BY position",
+        "SELECT l.id AS item_id, l.claim_id, r.kind, l.title, l.variant_id, l.quantity,"
+        " l.fulfilled_quantity, l.shipped_quantity, l.returned_quantity, l.remedied_quantity"
+        " FROM order_lines l LEFT JOIN remedies r ON r.id = l.claim_id WHERE l.order_id = :id"
+        " ORDER BY l.position",
         id=order_id,
     )
     for row in rows:
+        exchanged, sent_by = row.pop("kind") == "exchange", row.pop("claim_id")
+        row["claim_order_id"] = None if exchanged else sent_by
+        row["swap_id"] = sent_by if exchanged else None
         taken = row["returned_quantity"] + row["remedied_quantity"]
         row["claimable_quantity"] = max(0, row["fulfilled_quantity"] - taken)
         row["returnable_quantity"] = max(0, row["quantity"] - taken)
@@ -134,7 +137,7 @@ async def _orders(tx: Tx, ids: Sequence[str]) -> list[Row]:
     )
     children = {
         "lines": await _children(tx, "order_lines", "position", ids),
-        "payments": await _children(tx, "payments", "position", ids),
+        "payments": await _children(tx, "payments", "position", ids, columns=_PAYMENT),
         "fulfillments": await _children(tx, "fulfillments", "position", ids, _SEEN),
         "refunds": await _children(tx, "refunds", "created_at, id", ids),
     }
@@ -147,14 +150,17 @@ async def _orders(tx: Tx, ids: Sequence[str]) -> list[Row]:
 
 # One that inventory has not answered, or has refused, was never there for anybody outside.
 _SEEN = " AND state IN ('live', 'canceling', 'canceled')"
+# A payment may be the difference of an exchange.
+_PAYMENT = "payments.*, (SELECT e.id FROM exchanges e WHERE e.payment_id = payments.id) AS swap_id"
 
 
 async def _children(
-    tx: Tx, table: str, order: str, ids: Sequence[str], only: str = ""
+    tx: Tx, table: str, order: str, ids: Sequence[str], only: str = "", columns: str = "*"
 ) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = defaultdict(list)
     rows = await tx.fetch(
-        f"SELECT * FROM {table} WHERE order_id IN :ids{only} ORDER BY {order}", ids=list(ids)
+        f"SELECT {columns} FROM {table} WHERE order_id IN :ids{only} ORDER BY {order}",
+        ids=list(ids),
     )
     for row in rows:
         found[row["order_id"]].append(row)
@@ -371,7 +377,7 @@ def _payment(payment: Row) -> Row:
         "captured_at": payment["captured_at"],
         "canceled_at": payment["canceled_at"],
         "order_id": payment["order_id"],
-        "swap_id": None,
+        "swap_id": payment["swap_id"],
         "cart_id": None,
         "metadata": None,
         "created_at": payment["created_at"],
@@ -631,8 +637,8 @@ async def capture_outcome(tx: Tx, *, order_id: str) -> Row | None:
 async def payment_capture_outcome(tx: Tx, *, payment_id: str) -> Row | Refusal | None:
     """{payment} once it is captured, the provider's no, or None while nobody knows."""
     row = await tx.fetch_one(
-        "SELECT p.*, c.state FROM payments p LEFT JOIN captures c ON c.payment_id = p.id"
-        " WHERE p.id = :id ORDER BY c.number DESC LIMIT 1",
+        f"SELECT {_PAYMENT}, c.state FROM payments LEFT JOIN captures c"
+        " ON c.payment_id = payments.id WHERE payments.id = :id ORDER BY c.number DESC LIMIT 1",
         id=payment_id,
     )
     if row is None or (row["captured_at"] is None and row["state"] not in (None, "declined")):
@@ -652,7 +658,7 @@ async def payment_refund_outcome(
 
 async def payment_by_id(tx: Tx, *, payment_id: str) -> Row:
     """A payment as Medusa shows it. Raises NotFound."""
-    row = await tx.fetch_one("SELECT * FROM payments WHERE id = :id", id=payment_id)
+    row = await tx.fetch_one(f"SELECT {_PAYMENT} FROM payments WHERE id = :id", id=payment_id)
     if row is None:
         raise domain.payment_unknown(payment_id=payment_id)
     return _payment(row)

@@ -135,8 +135,9 @@ async def _decide_receipt(
     )
     lines = await holding.lines_of(tx, order, {**quantities, **dict.fromkeys(held, 0)})
     arrivals = remedies.arrive(quantities=quantities, held=held, lines=lines)
-    # What a claim did not claim is no unit of the claim, though it came in its parcel.
-    strangers = arrivals if remedy is not None and remedy["kind"] == "claim" and live else []
+    # What a claim did not claim is no unit of the claim, though it came in its parcel; nor is what
+    # was not exchanged a unit of the exchange.
+    strangers = arrivals if remedy is not None and remedy["kind"] != "return" and live else []
     beside = remedies.after(held={}, arrivals=[replace(each, announced=0) for each in strangers])
     now_held = remedies.after(
         held=held,

@@ -2,7 +2,8 @@
 lock.
 
 Such a line is there exactly while its goods are packed. What it is worth is its part of what was
-paid for the units that were claimed.
+paid for the units that were claimed; a line of an exchange is worth what it costs, because the
+difference is settled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from chassis import audit
 from chassis.db import Row, Tx
 from chassis.values import allocate
 from contracts.orders import RecordReplacement, SentReplacement, WithdrawReplacement
-from services.orders import remedies, store
+from services.orders import remedies, store, store_exchanges
 from services.orders.paying import OpenOrder
 
 
@@ -28,6 +29,22 @@ async def record(tx: Tx, order: OpenOrder, command: RecordReplacement, now: date
     }
     if not await store.add_parcel(tx, row=parcel):
         return
+    all_worth = await _worth(tx, command)
+    worth = {line_id: all_worth[line_id] for line_id in all_worth if line_id in command.packed}
+    rows = [
+        _row(order, command, line, worth[line.line_id])
+        for line in sorted(command.lines, key=lambda line: line.line_id)
+        if line.line_id in worth
+    ]
+    await store.add_replacement_lines(tx, order_id=order.id, rows=rows)
+    _note(order, command.fulfillment_id, command.claim_id, "recorded", worth)
+
+
+async def _worth(tx: Tx, command: RecordReplacement) -> dict[str, int]:
+    """What each line is worth that goes out, packed now or not."""
+    exchange = await store_exchanges.exchange(tx, exchange_id=command.claim_id)
+    if exchange is not None:
+        return {line["line_id"]: line["amount"] for line in exchange["lines"]}
     held = store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=command.claim_id))
     paid = sum(line.share.amount for line in held.values())
     # All lines share in the same order, however many parcels there are.
@@ -35,16 +52,8 @@ async def record(tx: Tx, order: OpenOrder, command: RecordReplacement, now: date
     weights = [line.unit_price * line.quantity for line in lines]
     if not any(weights):
         weights = [line.quantity for line in lines]
-    worth = {
-        line.line_id: amount
-        for line, amount in zip(lines, allocate(paid, weights), strict=True)
-        if line.line_id in command.packed
-    }
-    rows = [
-        _row(order, command, line, worth[line.line_id]) for line in lines if line.line_id in worth
-    ]
-    await store.add_replacement_lines(tx, order_id=order.id, rows=rows)
-    _note(order, command.fulfillment_id, command.claim_id, "recorded", worth)
+    shares = allocate(paid, weights)
+    return {line.line_id: amount for line, amount in zip(lines, shares, strict=True)}
 
 
 def _row(order: OpenOrder, command: RecordReplacement, line: SentReplacement, worth: int) -> Row:

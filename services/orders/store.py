@@ -287,7 +287,7 @@ captures = sa.Table(
 remedies = sa.Table(
     "remedies",
     METADATA,
-    # The claim's or the return's own id. A release that comes first leaves its row here.
+    # The claim's, return's or exchange's own id. A release that comes first leaves its row here.
     sa.Column("id", _Text, primary_key=True),
     sa.Column("kind", _Text, nullable=False),
     sa.Column("order_id", _Text, nullable=False, index=True),
@@ -304,7 +304,7 @@ remedies = sa.Table(
     sa.Column("retries", Json),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
-    sa.CheckConstraint("kind IN ('claim', 'return')", name="kind"),
+    sa.CheckConstraint("kind IN ('claim', 'return', 'exchange')", name="kind"),
     sa.CheckConstraint("state IN ('held', 'settled', 'released')", name="state"),
 )
 
@@ -321,6 +321,24 @@ remedy_lines = sa.Table(
     sa.Index("ix_remedy_lines_line_id", "line_id"),
     sa.CheckConstraint("quantity > 0", name="quantity"),
     sa.CheckConstraint("received_quantity >= 0 AND received_quantity <= quantity", name="received"),
+)
+
+# What exchanges come to, once their goods are reserved and priced.
+exchanges = sa.Table(
+    "exchanges",
+    METADATA,
+    # The remedy's id.
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("order_id", _Text, nullable=False, index=True),
+    # Minor units: what the customer owes; below 0, what the customer gets back.
+    sa.Column("difference_due", sa.BigInteger, nullable=False),
+    # What each line that goes out costs, taxes included: [{line_id, amount}].
+    sa.Column("lines", Json, nullable=False),
+    # The parts of its refund: they add up to minus the difference, until that is paid back.
+    sa.Column("explanation", Json, nullable=False),
+    # The payment by which a positive difference came.
+    sa.Column("payment_id", _Text, index=True),
+    sa.Column("created_at", Instant, nullable=False),
 )
 
 receipts = sa.Table(
@@ -549,7 +567,7 @@ async def lock_order(tx: Tx, *, order_id: str) -> Row | None:
         "SELECT o.id, o.status, o.payment_status, o.fulfillment_status, o.currency_code,"
         " o.tax_rate, o.paid, o.captured, o.refunded, o.refund_pending, o.version,"
         " o.no_notification, o.customer_id, r.tax_rate AS region_tax_rate,"
-        " r.tax_code AS region_tax_code"
+        " r.tax_code AS region_tax_code, r.includes_tax AS region_includes_tax"
         " FROM orders o LEFT JOIN regions r ON r.id = o.region_id"
         " WHERE o.id = :order_id FOR UPDATE OF o",
         order_id=order_id,
@@ -563,6 +581,7 @@ async def save_order(
     posted: int,
     pending: int,
     taken: int,
+    added: int,
     events: int,
     status: str,
     payment_status: str,
@@ -576,6 +595,7 @@ async def save_order(
     touched = await tx.execute(
         "UPDATE orders SET refunded = refunded + :posted,"
         " refund_pending = refund_pending + :pending, captured = captured + :taken,"
+        " paid = paid + :added,"
         " version = version + :events, status = :status,"
         " payment_status = :payment_status, fulfillment_status = :fulfillment_status,"
         " canceled_at = CASE WHEN :status = 'canceled' THEN COALESCE(canceled_at, :now)"
@@ -585,6 +605,7 @@ async def save_order(
         posted=posted,
         pending=pending,
         taken=taken,
+        added=added,
         events=events,
         status=status,
         payment_status=payment_status,
@@ -857,7 +878,7 @@ async def packed_lines(tx: Tx, *, order_id: str) -> dict[str, PackedLine]:
         " l.returned_quantity, COALESCE(c.units, 0) AS claimed FROM order_lines l LEFT JOIN"
         " (SELECT rl.line_id, SUM(rl.quantity - rl.received_quantity) AS units"
         " FROM remedy_lines rl JOIN remedies r ON r.id = rl.remedy_id"
-        " WHERE r.order_id = :order_id AND r.kind = 'claim' GROUP BY rl.line_id) c"
+        " WHERE r.order_id = :order_id AND r.kind <> 'return' GROUP BY rl.line_id) c"
         f" ON c.line_id = l.id WHERE l.order_id = :order_id AND l.{OWN} ORDER BY l.position",
         order_id=order_id,
     )

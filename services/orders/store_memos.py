@@ -9,15 +9,16 @@ from chassis.db import Row, Tx
 from services.orders.store import MEMO_DUE, credit_memo_years, credit_memos
 
 # What explains a refund was stored with the decision on it: a claim's with its hold, a receipt's
-# with its answer.
+# with its answer, an exchange's with its difference.
 _DUE = f"""
 SELECT r.id, r.order_id, r.cause_kind, r.cause_id, r.reason, r.note, r.amount, r.currency_code,
        r.settled_at, o.display_id, o.customer_id,
-       h.answer AS held, c.answer AS received
+       h.answer AS held, c.answer AS received, x.explanation AS exchanged
 FROM (SELECT * FROM refunds WHERE {MEMO_DUE} ORDER BY settled_at, id LIMIT :limit) r
 JOIN orders o ON o.id = r.order_id
 LEFT JOIN remedies h ON r.cause_kind = 'claim' AND h.id = r.cause_id
 LEFT JOIN receipts c ON r.cause_kind = 'receipt' AND c.id = r.cause_id
+LEFT JOIN exchanges x ON r.cause_kind = 'exchange' AND x.id = r.cause_id
 ORDER BY r.settled_at, r.id
 """
 

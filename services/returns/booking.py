@@ -53,7 +53,8 @@ async def say(
     message = event(
         id=told.order_id,
         return_id=told.id,
-        claim_id=told.claim_id,
+        claim_id=None if told.of_exchange else told.claim_id,
+        swap_id=told.claim_id if told.of_exchange else None,
         status=str(told.status),
         refund_amount=told.refund_amount,
         no_notification=bool(told.no_notification),

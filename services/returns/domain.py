@@ -166,6 +166,7 @@ class Return:
     state: State = State.OPENING
     status: State | None = None
     claim_id: str | None = None
+    of_exchange: bool = False
     refund_given: int | None = None
     refund_amount: int | None = None
     refunded_amount: int = 0
@@ -496,11 +497,13 @@ def open_for_claim(
     location_id: str | None,
     no_notification: bool,
     now: datetime,
+    of_exchange: bool = False,
 ) -> Return:
-    """A return whose units a claim holds already: nobody has to be asked, so it is agreed."""
+    """A return whose units a claim or an exchange holds already: nobody has to be asked, so it is
+    agreed."""
     asked = request(return_id=return_id, order_id=order_id, items=items, location_id=location_id)
     return agree(
-        replace(asked, claim_id=claim_id),
+        replace(asked, claim_id=claim_id, of_exchange=of_exchange),
         amount=refund_amount,
         facts=facts,
         no_notification=no_notification,

@@ -248,12 +248,16 @@ async def _insert_claim_return(tx: Tx, command: OpenClaimReturn, now: datetime) 
         return_id=command.return_id,
         claim_id=command.claim_id,
         order_id=command.order_id,
-        items=[Item(item.line_id, item.quantity, note=item.note) for item in command.items],
+        items=[
+            Item(item.line_id, item.quantity, reason_id=item.reason_id, note=item.note)
+            for item in command.items
+        ],
         facts=facts,
         refund_amount=command.refund_amount,
         location_id=command.location_id,
         no_notification=command.no_notification,
         now=now,
+        of_exchange=command.exchange,
     )
     return_ = await say(tx, return_, ReturnRequested)
     await store.insert_return(

@@ -17,7 +17,8 @@ from services.returns.domain import State
 
 _COLUMNS = """
 returns.id AS id, returns.status AS status, returns.order_id AS order_id,
-returns.claim_id AS claim_order_id, returns.location_id AS location_id,
+returns.claim_id AS claim_id, returns.of_exchange AS of_exchange,
+returns.location_id AS location_id,
 returns.refund_amount AS refund_amount, returns.received_at AS received_at,
 returns.no_notification AS no_notification, returns.metadata AS metadata,
 returns.idempotency_key AS idempotency_key, returns.created_at AS created_at,
@@ -51,7 +52,8 @@ _REASON_FIELDS = (
 _FILTERS = {
     "owner": "returns.customer_id = :owner",
     "order_ids": "returns.order_id IN :order_ids",
-    "claim_ids": "returns.claim_id IN :claim_ids",
+    "claim_ids": "returns.claim_id IN :claim_ids AND returns.of_exchange = FALSE",
+    "swap_ids": "returns.claim_id IN :swap_ids AND returns.of_exchange = TRUE",
     "statuses": "returns.status IN :statuses",
 }
 
@@ -65,6 +67,7 @@ async def returns_page(
     owner: str | None = None,
     order_ids: Sequence[str] | None = None,
     claim_ids: Sequence[str] | None = None,
+    swap_ids: Sequence[str] | None = None,
     statuses: Sequence[str] | None = None,
     limit: int = 50,
     offset: int = 0,
@@ -78,6 +81,7 @@ async def returns_page(
         "owner": owner,
         "order_ids": None if order_ids is None else list(order_ids),
         "claim_ids": None if claim_ids is None else list(claim_ids),
+        "swap_ids": None if swap_ids is None else list(swap_ids),
         "statuses": None if statuses is None else list(statuses),
     }
     params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -191,8 +195,8 @@ def _return(row: Row, items: list[dict[str, Any]]) -> dict[str, Any]:
         "id": row["id"],
         "status": row["status"],
         "order_id": row["order_id"],
-        "claim_order_id": row["claim_order_id"],
-        "swap_id": None,
+        "claim_order_id": None if row["of_exchange"] else row["claim_id"],
+        "swap_id": row["claim_id"] if row["of_exchange"] else None,
         "location_id": row["location_id"],
         "shipping_data": {**shipping["data"], "number": row["number"]} if shipping else None,
         "refund_amount": row["refund_amount"],

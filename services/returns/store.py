@@ -48,6 +48,8 @@ returns = sa.Table(
     sa.Column("number", _Text, nullable=False, index=True),
     sa.Column("order_id", _Text, nullable=False, index=True),
     sa.Column("claim_id", _Text, unique=True),
+    # The claim is an exchange.
+    sa.Column("of_exchange", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("customer_id", _Text, index=True),
     sa.Column("state", _Text, nullable=False),
     sa.Column("status", _Text),
@@ -190,9 +192,9 @@ UPDATE returns SET {", ".join(f"{name} = :{name}" for name in _STATE_COLUMNS)}, 
 WHERE id = :id
 """
 _LOAD = """
-SELECT id, order_id, claim_id, state, status, refund_given, refund_amount, refunded_amount, facts,
-       location_id, no_notification, policy_binds, receive_now, receipt_id, version,
-       requested_at, received_at, canceled_at, closed_at,
+SELECT id, order_id, claim_id, of_exchange, state, status, refund_given, refund_amount,
+       refunded_amount, facts, location_id, no_notification, policy_binds, receive_now,
+       receipt_id, version, requested_at, received_at, canceled_at, closed_at,
        CAST((SELECT COALESCE(SUM(receipts.owed_amount), 0) FROM receipts
              WHERE receipts.return_id = returns.id) AS BIGINT) AS owed_amount
 FROM returns WHERE id = :return_id FOR UPDATE
@@ -240,6 +242,7 @@ async def insert_return(
         "number": number,
         "order_id": return_.order_id,
         "claim_id": return_.claim_id,
+        "of_exchange": return_.of_exchange,
         "customer_id": customer_id,
         "location_id": return_.location_id,
         "receive_now": return_.receive_now,

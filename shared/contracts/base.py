@@ -68,7 +68,7 @@ class ShippingQuote(Part):
 class RefundLine(Part):
     """One named part of an amount. ``amount`` is signed minor units; ``rule`` says why it is there.
 
-    ``part`` is one of goods, discount, tax, shipping, cap, given.
+    ``part`` is one of goods, discount, tax, shipping, cap, given, exchange, difference.
     """
 
     line_id: str | None = None

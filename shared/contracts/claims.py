@@ -218,6 +218,166 @@ class ClaimShipmentCreated(_ClaimGoodsState):
     tracking_numbers: list[str] = []
 
 
+# ---- exchanges, which Medusa calls swaps
+
+
+class _SwapState(Event):
+    """What every event of an exchange tells: its public state after the change. ``difference_due``
+    is minor units: what the customer owes, or below 0 gets back; ``items`` are what comes back."""
+
+    name: str
+    id: str
+    no_notification: bool = False
+    order_id: str
+    status: str
+    payment_status: str
+    fulfillment_status: str
+    difference_due: int
+    items: list[LineQuantity] = []
+
+
+_SWAP: dict[str, Any] = {
+    "id": "swap_01",
+    "no_notification": False,
+    "order_id": "order_01",
+    "status": "open",
+    "payment_status": "awaiting",
+    "fulfillment_status": "not_fulfilled",
+    "difference_due": 500,
+    "items": [{"line_id": "item_01", "quantity": 1}],
+}
+
+
+class SwapCreated(_SwapState):
+    """Said by claims when the units of an exchange are held, its goods reserved, and the difference
+    is known; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.created.v1"
+    example: ClassVar[dict[str, Any]] = {"name": "swap.created", **_SWAP}
+    name: str = "swap.created"
+
+
+class SwapReceived(_SwapState):
+    """Said by claims when all that an exchange gives back has come; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.received.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.received",
+        **_SWAP,
+        "payment_status": "captured",
+    }
+    name: str = "swap.received"
+
+
+class SwapPaymentCaptured(_SwapState):
+    """Said by claims when the customer paid the difference of an exchange; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.payment-captured.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.payment_captured",
+        **_SWAP,
+        "payment_status": "captured",
+    }
+    name: str = "swap.payment_captured"
+
+
+class SwapPaymentCompleted(_SwapState):
+    """Said by claims when nothing of the difference of an exchange is left to be settled;
+    for outside only."""
+
+    key: ClassVar[str] = "claims.swap.payment-completed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.payment_completed",
+        **_SWAP,
+        "payment_status": "confirmed",
+        "difference_due": 0,
+    }
+    name: str = "swap.payment_completed"
+
+
+class SwapRefundProcessed(_SwapState):
+    """Said by claims when the difference of an exchange went back to the customer;
+    for outside only."""
+
+    key: ClassVar[str] = "claims.swap.refund-processed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.refund_processed",
+        **_SWAP,
+        "payment_status": "difference_refunded",
+        "difference_due": -500,
+    }
+    name: str = "swap.refund_processed"
+
+
+class SwapRefundFailed(_SwapState):
+    """Said by claims when a payment provider definitely did not give back the difference of an
+    exchange; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.refund-failed.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.process_refund_failed",
+        **_SWAP,
+        "payment_status": "requires_action",
+        "difference_due": -500,
+    }
+    name: str = "swap.process_refund_failed"
+
+
+class SwapCanceled(_SwapState):
+    """Said by claims when an exchange was canceled and holds nothing any more; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.canceled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.canceled",
+        **_SWAP,
+        "status": "canceled",
+        "payment_status": "canceled",
+        "fulfillment_status": "canceled",
+    }
+    name: str = "swap.canceled"
+
+
+_SWAPPED: dict[str, Any] = {**_GOODS, "id": "swap_01"}
+
+
+class SwapFulfillmentCreated(_ClaimGoodsState):
+    """Said by claims when goods of an exchange are packed; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.fulfillment-created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.fulfillment_created",
+        **_SWAPPED,
+        "fulfillment_status": "fulfilled",
+    }
+    name: str = "swap.fulfillment_created"
+
+
+class SwapFulfillmentCanceled(_ClaimGoodsState):
+    """Said by claims when goods of an exchange were unpacked; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.fulfillment-canceled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.fulfillment_canceled",
+        **_SWAPPED,
+        "fulfillment_status": "canceled",
+    }
+    name: str = "swap.fulfillment_canceled"
+
+
+class SwapShipmentCreated(_ClaimGoodsState):
+    """Said by claims when goods of an exchange are on their way; for outside only."""
+
+    key: ClassVar[str] = "claims.swap.shipment-created.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "name": "swap.shipment_created",
+        **_SWAPPED,
+        "fulfillment_status": "shipped",
+        "tracking_numbers": ["T-1"],
+    }
+    name: str = "swap.shipment_created"
+    tracking_numbers: list[str] = []
+
+
 # ---- inquiries and evidence
 
 _INQUIRY: dict[str, Any] = {
@@ -366,6 +526,16 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimFulfillmentCreated,
     ClaimFulfillmentCanceled,
     ClaimShipmentCreated,
+    SwapCreated,
+    SwapReceived,
+    SwapPaymentCaptured,
+    SwapPaymentCompleted,
+    SwapRefundProcessed,
+    SwapRefundFailed,
+    SwapCanceled,
+    SwapFulfillmentCreated,
+    SwapFulfillmentCanceled,
+    SwapShipmentCreated,
     InquiryCreated,
     InquiryReviewStarted,
     InquiryApproved,

@@ -39,11 +39,12 @@ _GOODS = {
 
 
 class PlaceClaimHold(Command):
-    """Said by claims when a claim is opened; heard by orders.
+    """Said by claims when a claim or an exchange is opened; heard by orders.
 
     Holds the units (and, for a refund, the money). ``execute_refund`` asks orders to go on with
     the refund at once, because nobody else can refuse this claim. ``refund_to`` is payment, or
-    store_credit: the account of the order's customer.
+    store_credit: the account of the order's customer. ``type`` is refund, replace or exchange; an
+    exchange charges ``return_shipping``, and the ways to send its goods: ``shipping``.
     """
 
     key: ClassVar[str] = "orders.claim-hold.place"
@@ -56,6 +57,7 @@ class PlaceClaimHold(Command):
         "execute_refund": True,
         "return_shipping": None,
         "refund_to": "payment",
+        "shipping": [],
     }
     claim_id: str
     order_id: str
@@ -65,6 +67,7 @@ class PlaceClaimHold(Command):
     execute_refund: bool = False
     return_shipping: ReturnShipping | None = None
     refund_to: str = "payment"
+    shipping: list[ReturnShipping] = []
 
 
 class BookedRefund(Part):
@@ -78,8 +81,9 @@ class ClaimHoldPlaced(Event):
     """Said by orders when the units and the money of a claim are held; heard by claims.
 
     ``amount`` is what the refund will be (minor units, 0 for a replace claim), ``explanation``
-    its parts. ``tax`` is what replacement lines carry. ``refund`` is given where the hold was to
-    go on with the refund and no provider had to be asked: then no ClaimRefundSucceeded follows.
+    its parts; for an exchange, what its customer is credited. ``tax`` is what replacement lines
+    carry; ``includes_tax``: prices of the region contain it. ``refund`` is given where the hold was
+    to go on with the refund and no provider had to be asked: then no ClaimRefundSucceeded follows.
     """
 
     key: ClassVar[str] = "orders.claim-hold.placed.v1"
@@ -91,6 +95,7 @@ class ClaimHoldPlaced(Event):
         "explanation": [_GOODS],
         "lines": [_SNAPSHOT],
         "tax": {"rate": 20.0, "code": None, "name": "default"},
+        "includes_tax": False,
         "return_shipping": None,
         "no_notification": False,
         "refund": None,
@@ -102,6 +107,7 @@ class ClaimHoldPlaced(Event):
     explanation: list[RefundLine] = []
     lines: list[LineSnapshot] = []
     tax: TaxRate | None = None
+    includes_tax: bool = False
     return_shipping: ShippingQuote | None = None
     no_notification: bool = False
     refund: BookedRefund | None = None
@@ -142,12 +148,18 @@ class ClaimHoldReleased(Event):
     """Said by orders when nothing of a claim is held any more; heard by claims.
 
     ``pivot_passed`` means the opposite: a refund is on its way or done, nothing was released.
+    ``paid_back_amount`` is minor units: the difference of an exchange that had been paid.
     """
 
     key: ClassVar[str] = "orders.claim-hold.released.v1"
-    example: ClassVar[dict[str, Any]] = {"claim_id": "claim_01", "pivot_passed": False}
+    example: ClassVar[dict[str, Any]] = {
+        "claim_id": "claim_01",
+        "pivot_passed": False,
+        "paid_back_amount": 0,
+    }
     claim_id: str
     pivot_passed: bool = False
+    paid_back_amount: int = 0
 
 
 class ExecuteClaimRefund(Command):
@@ -239,6 +251,86 @@ _SENT = {
     "unit_price": 1000,
     "quantity": 1,
 }
+
+
+class SettleExchange(Command):
+    """Said by claims when the units of an exchange are held and its goods reserved; heard by
+    orders, which finds the difference, and gives it back where it is the customer's. The pivot.
+
+    ``lines`` are what goes out; orders adds the region's tax.
+    """
+
+    key: ClassVar[str] = "orders.exchange.settle"
+    example: ClassVar[dict[str, Any]] = {
+        "exchange_id": "swap_01",
+        "order_id": "order_01",
+        "lines": [_SENT],
+    }
+    exchange_id: str
+    order_id: str
+    lines: list[SentReplacement]
+
+
+class ProcessExchange(Command):
+    """Said by claims when the difference of an exchange came, or a refund of it that was declined
+    is to be asked for again; heard by orders. What was decided for a ``request_id`` is not decided
+    again.
+    """
+
+    key: ClassVar[str] = "orders.exchange.process"
+    example: ClassVar[dict[str, Any]] = {
+        "exchange_id": "swap_01",
+        "order_id": "order_01",
+        "request_id": "csaga_01",
+    }
+    exchange_id: str
+    order_id: str
+    request_id: str
+
+
+class ExchangeSettled(Event):
+    """Said by orders when the difference of an exchange is known, and again when it came or went
+    out; heard by claims.
+
+    ``difference_due`` is minor units: what the customer owes, or below 0 gets back.
+    ``payment_status`` is awaiting, captured, confirmed, difference_refunded, partially_refunded or
+    requires_action; ``message`` says why a provider declined. The parts of ``explanation`` add up
+    to minus the difference.
+    """
+
+    key: ClassVar[str] = "orders.exchange.settled.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "exchange_id": "swap_01",
+        "difference_due": -200,
+        "payment_status": "difference_refunded",
+        "payment_id": None,
+        "refund_id": "ref_01",
+        "refund_amount": 200,
+        "explanation": [_GOODS],
+        "message": None,
+    }
+    exchange_id: str
+    difference_due: int
+    payment_status: str
+    payment_id: str | None = None
+    refund_id: str | None = None
+    refund_amount: int = 0
+    explanation: list[RefundLine] = []
+    message: str | None = None
+
+
+class ExchangeRejected(Rejection):
+    """Said by orders when the difference of an exchange cannot be settled, or a provider declined
+    once more to give it back; nothing was changed; heard by claims."""
+
+    key: ClassVar[str] = "orders.exchange.rejected.v1"
+    example: ClassVar[dict[str, Any]] = {
+        "exchange_id": "swap_01",
+        "code": "amount_exceeds_refundable",
+        "kind": "not_allowed",
+        "message": "Refund amount is greater that the refundable amount",
+    }
+    exchange_id: str
 
 
 class RecordReplacement(Command):
@@ -520,7 +612,8 @@ class OrderRefunded(Event):
     """Said by orders when money of an order went back to its payer, for whatever cause;
     for outside only.
 
-    ``cause_kind`` is claim, receipt or manual, ``cause_id`` its id; ``amount`` is minor units.
+    ``cause_kind`` is claim, receipt, exchange or manual, ``cause_id`` its id; ``amount`` is minor
+    units.
     """
 
     key: ClassVar[str] = "orders.order.refunded.v1"
@@ -844,6 +937,10 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     RetryClaimRefund,
     ClaimRefundSucceeded,
     ClaimRefundDeclined,
+    SettleExchange,
+    ProcessExchange,
+    ExchangeSettled,
+    ExchangeRejected,
     RecordReplacement,
     ReplacementRecorded,
     ShipReplacement,

@@ -13,13 +13,16 @@ class ClaimReturnItem(Part):
     line_id: str
     quantity: int
     note: str | None = None
+    reason_id: str | None = None
 
 
 class OpenClaimReturn(Command):
-    """Said by claims when the goods of a claim come back; heard by returns, which cannot refuse.
+    """Said by claims when the goods of a claim or an exchange come back; heard by returns, which
+    cannot refuse.
 
     ``return_id`` is minted by claims, so that a repeat opens nothing new. ``refund_amount``
-    mirrors the claim's (minor units); it is not paid again.
+    mirrors the claim's (minor units); it is not paid again. ``exchange``: ``claim_id`` is an
+    exchange's.
     """
 
     key: ClassVar[str] = "returns.claim-return.open"
@@ -27,12 +30,13 @@ class OpenClaimReturn(Command):
         "return_id": "ret_01",
         "claim_id": "claim_01",
         "order_id": "order_01",
-        "items": [{"line_id": "item_01", "quantity": 1, "note": None}],
+        "items": [{"line_id": "item_01", "quantity": 1, "note": None, "reason_id": None}],
         "lines": [],
         "refund_amount": 1000,
         "shipping": {"option_id": "so_01", "name": "Parcel", "price": 0},
         "location_id": None,
         "no_notification": False,
+        "exchange": False,
     }
     return_id: str
     claim_id: str
@@ -43,6 +47,7 @@ class OpenClaimReturn(Command):
     shipping: ShippingQuote | None = None
     location_id: str | None = None
     no_notification: bool = False
+    exchange: bool = False
 
 
 class ClaimReturnOpened(Event):
@@ -87,6 +92,7 @@ class _ReturnState(Event):
     id: str
     return_id: str
     claim_id: str | None = None
+    swap_id: str | None = None
     status: str
     refund_amount: int | None = None
     no_notification: bool = False
@@ -96,6 +102,7 @@ _EXAMPLE = {
     "id": "order_01",
     "return_id": "ret_01",
     "claim_id": None,
+    "swap_id": None,
     "status": "requested",
     "refund_amount": 1000,
     "no_notification": False,

@@ -75,7 +75,7 @@ async def test_others_are_told_what_a_claim_wants(world: World) -> None:
     "broken",
     [
         "UPDATE claims SET status = 'lost'",
-        "UPDATE claims SET type = 'exchange'",
+        "UPDATE claims SET type = 'swap'",
         "UPDATE claims SET refund_amount = -1",
         "UPDATE claim_items SET quantity = 0",
         "UPDATE additional_items SET quantity = 0",

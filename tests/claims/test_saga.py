@@ -22,7 +22,7 @@ from contracts.orders import (
     PlaceClaimHold,
 )
 from contracts.returns import ClaimReturnChecked, OpenClaimReturn
-from services.claims import conversion_saga, fulfillment_saga, saga
+from services.claims import conversion_saga, exchange_saga, fulfillment_saga, saga
 from services.claims.domain import AdditionalItem, Claim, ClaimItem
 from services.claims.fulfillments import Fulfillment
 from tests import sagas_kit
@@ -66,6 +66,7 @@ CREATIONS = {
     "refund with additional items, goods back": facts(additional_items=SPARE, goods_back=True),
     "replace": facts(type="replace", additional_items=SPARE),
     "replace, goods back": facts(type="replace", additional_items=SPARE, goods_back=True),
+    "exchange": facts(type="exchange", additional_items=SPARE, goods_back=True),
 }
 CANCELS = {
     "cancel": saga.cancel_facts(claim=a_claim(), request_id="csaga_1"),
@@ -79,6 +80,17 @@ CANCELS = {
 }
 PLAYS = {name: (saga.CREATION, given_) for name, given_ in CREATIONS.items()} | {
     name: (saga.CANCEL, given_) for name, given_ in CANCELS.items()
+}
+EXCHANGE = a_claim(type="exchange", additional_items=SPARE, return_id="ret_1")
+PLAYS |= {
+    "exchange paid": (
+        exchange_saga.PAYMENT,
+        exchange_saga.payment_facts(claim=EXCHANGE, request_id="csaga_1"),
+    ),
+    "exchange canceled": (
+        saga.EXCHANGE_CANCEL,
+        saga.cancel_facts(claim=EXCHANGE, request_id="csaga_1"),
+    ),
 }
 
 PARCEL = Fulfillment(
@@ -165,6 +177,9 @@ class TestPlan:
             ("refund later", [["refund"]]),
             ("money instead of goods", [["refund"], ["free"]]),
             ("goods instead of money", [["reserve"]]),
+            ("exchange", [["hold", "reserve"], ["settle"], ["return"]]),
+            ("exchange paid", [["process"]]),
+            ("exchange canceled", [["check"], ["release"], ["free"]]),
         ],
     )
     def test_the_stages_follow_from_the_facts(self, name: str, stages: list[list[str]]) -> None:

@@ -253,6 +253,43 @@ async def test_a_replacement_is_promised_no_more_once_its_claim_is_canceled(
     assert (await shop.level(variant.id)).reserved == 0
 
 
+async def test_goods_are_exchanged_and_the_difference_is_paid(
+    shop: Embedded, client: Client
+) -> None:
+    order, variant = await _sell(shop, sold(Line(quantity=3))), Variant(stocked=5)
+    await shop.stock(variant)
+    goods = [{"variant_id": variant.id, "quantity": 2}]
+    body = {"return_items": [order.line.units()], "additional_items": goods}
+    made = (await client("admin.orders.createSwap", order.id, body))["order"]
+    (swap,) = made["swaps"]
+    assert (swap["payment_status"], swap["cart_id"]) == ("awaiting", None)
+    assert swap["difference_due"] > 0
+    early = await client("admin.orders.fulfillSwap", order.id, swap["id"], {})
+    assert (early.status, early.data["type"]) == (400, "not_allowed")
+    paid = (await client("admin.orders.processSwapPayment", order.id, swap["id"]))["order"]
+    assert paid["swaps"][0]["payment"]["amount"] == swap["difference_due"]
+    packed = (await client("admin.orders.fulfillSwap", order.id, swap["id"], {}))["order"]
+    parcel = packed["swaps"][0]["fulfillments"][0]["id"]
+    free = await client("admin.orders.cancelSwapFulfillment", order.id, swap["id"], parcel)
+    assert free["order"]["swaps"][0]["fulfillment_status"] == "canceled"
+    again = (await client("admin.orders.fulfillSwap", order.id, swap["id"], {}))["order"]
+    parcel = again["swaps"][0]["fulfillments"][1]["id"]
+    numbers = {"fulfillment_id": parcel, "tracking_numbers": ["S1"]}
+    sent = await client("admin.orders.createSwapShipment", order.id, swap["id"], numbers)
+    assert sent["order"]["swaps"][0]["fulfillment_status"] == "shipped"
+    _refused(
+        await client("admin.orders.cancelSwap", order.id, swap["id"]),
+        *(400, "not_allowed"),
+        "All fulfillments must be canceled before the swap can be canceled",
+    )
+    page = await client("admin.swaps.list", {"limit": 1})
+    assert ([each["id"] for each in page["swaps"]], page["limit"]) == ([swap["id"]], 1)
+    found = (await client("admin.swaps.retrieve", swap["id"]))["swap"]
+    assert (found["order"]["id"], found["payment_status"]) == (order.id, "captured")
+    unknown = await client("admin.swaps.retrieve", "swap_x")
+    _refused(unknown, 404, "not_found", "Swap was not found")
+
+
 async def test_goods_come_back(shop: Embedded, client: Client) -> None:
     order = await _sell(shop, sold(Line(quantity=3)))
     body = {"items": [order.line.units()], "return_shipping": {"option_id": RETURN_OPTION}}

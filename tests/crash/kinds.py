@@ -11,6 +11,8 @@ NET, GROSS = 1000, 1200
 # The fake provider loses its first answer for amounts that end in 08, and declines those in 02.
 LOST_ANSWER, DECLINED = 108, 102
 PLENTY, MORE, NONE_LEFT = "variant_crash", "variant_crash_more", "variant_crash_none"
+# Costs so much less than what comes back that the difference is declined.
+ODD, ODD_NET = "variant_crash_odd", 915
 RETURN_OPTION = "so_crash_return"
 # A location where nothing is stocked, and the one where everything is.
 EMPTY_PLACE, PLACE = "sloc_crash_empty", "sloc_crash"
@@ -190,6 +192,58 @@ KINDS = {
             claim="open",
             weight=1,
         ),
+        Kind(
+            "exchange",
+            ("swap",),
+            claim="open",
+            payment="confirmed",
+            returned="requested",
+            weight=2,
+        ),
+        Kind(
+            "exchange, refunded",
+            ("swap two with refund",),
+            provider="fake",
+            claim="open",
+            payment="difference_refunded",
+            returned="requested",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "exchange, paid",
+            ("swap for more", "pay swap"),
+            claim="open",
+            payment="captured",
+            returned="requested",
+            weight=1,
+        ),
+        Kind(
+            "exchange, sent",
+            ("swap", "pack swap", "send swap"),
+            claim="open",
+            payment="confirmed",
+            returned="requested",
+            sent="shipped",
+        ),
+        Kind(
+            "exchange, canceled",
+            ("swap for more", "pay swap", "cancel return", "cancel swap"),
+            provider="manual",
+            claim="canceled",
+            returned="canceled",
+            refund=GROSS,
+            weight=1,
+        ),
+        Kind(
+            "exchange, declined",
+            ("swap declined", "pay swap"),
+            provider="fake",
+            status=400,
+            claim="open",
+            payment="requires_action",
+            returned="requested",
+        ),
         Kind("order canceled", ("cancel order",), alone=True, order="canceled"),
         Kind("order captured", ("capture",), provider="fake", alone=True, order="captured"),
         Kind("refund by hand", ("refund",), provider="fake", refund=LOST_ANSWER, weight=1),
@@ -262,6 +316,8 @@ def call(act: str, *, order_id: str, line_id: str, known: dict[str, str]) -> tup
         return f"{order}/claims", _claim(act.split()[1:], units)
     if act in _ABOUT_CLAIM:
         return _about_claim(act, order, known)
+    if "swap" in act:
+        return _swap(act, order, units, known)
     if act == "report":
         return f"{order}/inquiries", {"claim_items": [units | {"reason": "wrong_item"}]}
     if act in ("review", "approve"):
@@ -322,6 +378,24 @@ def _about_claim(act: str, order: str, known: dict[str, str]) -> tuple[str, Any]
     return f"{own}/convert", {"type": "replace", "additional_items": spare}
 
 
+def _swap(
+    act: str, order: str, units: dict[str, Any], known: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
+    if act.startswith("swap"):
+        more = PLENTY if act.endswith("more") else None
+        variants = [ODD if act.endswith("declined") else MORE, *([more] if more else [])]
+        units["quantity"] = 2 if "two" in act else 1
+        goods = [{"variant_id": each, "quantity": 1} for each in variants]
+        return f"{order}/swaps", {"return_items": [units], "additional_items": goods}
+    own = f"{order}/swaps/{known['swap_id']}"
+    if act == "pack swap":
+        return f"{own}/fulfillments", {}
+    if act == "send swap":
+        body = {"fulfillment_id": known["parcel_id"], "tracking_numbers": ["T-swap"]}
+        return f"{own}/shipments", body
+    return f"{own}/{'cancel' if act == 'cancel swap' else 'process-payment'}", {}
+
+
 def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"type": words[0], "claim_items": [units | {"reason": "wrong_item"}]}
     if words[0] == "replace" or "replacement" in words or "declined" in words:
@@ -344,7 +418,8 @@ def _claim(words: list[str], units: dict[str, Any]) -> dict[str, Any]:
 
 def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
     """The ids that the next act needs, out of an answer: {claim_id?, return_id?, fulfillment_id?,
-    inquiry_id?, parcel_id? (what the claim packed), new_line_id? (what it sends)}."""
+    inquiry_id?, swap_id?, parcel_id? (what the claim or the exchange packed), new_line_id? (what it
+    sends)}."""
     found = {}
     if inquiry := answer.get("inquiry"):
         found["inquiry_id"] = inquiry["id"]
@@ -361,6 +436,10 @@ def learnt(answer: dict[str, Any], line_id: str) -> dict[str, str]:
                 found.update((name, part["id"]) for part in parts)
             if claim.get("return_order"):
                 found["return_id"] = claim["return_order"]["id"]
+    for swap in order.get("swaps", ()):
+        if any(item["item_id"] == line_id for item in swap["return_items"]):
+            found["swap_id"] = swap["id"]
+            found.update(("parcel_id", part["id"]) for part in swap["fulfillments"])
     for each in order.get("returns", ()):
         if any(item["item_id"] == line_id for item in each["items"]):
             found["return_id"] = each["id"]

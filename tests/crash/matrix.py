@@ -34,7 +34,7 @@ PASSED_ONCE = (
 _OWNERS = {
     "claim": "claims",
     **dict.fromkeys(("cancel claim", "unpack claim", "refund claim", "approve"), "claims"),
-    **dict.fromkeys(("pack", "send", "convert"), "claims"),
+    **dict.fromkeys(("pack", "send", "convert", "swap", "pay", "cancel swap"), "claims"),
     "export": "gateway",
     **dict.fromkeys(("refund", "fulfill", "ship", "unpack", "cancel order", "capture"), "orders"),
 }

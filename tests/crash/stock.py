@@ -12,6 +12,8 @@ from tests.crash.kinds import (
     MORE,
     NET,
     NONE_LEFT,
+    ODD,
+    ODD_NET,
     OLD_FULFILLMENT,
     PLACE,
     PLENTY,
@@ -24,7 +26,7 @@ _VAT = {"rate": 20, "code": "VAT20", "name": "VAT 20 %"}
 _DELIVERED_AT = clock.now().isoformat()
 
 
-def _variant(name: str) -> dict[str, Any]:
+def _variant(name: str, amount: int = NET) -> dict[str, Any]:
     return {
         "id": name,
         "title": "Thing",
@@ -32,7 +34,7 @@ def _variant(name: str) -> dict[str, Any]:
         "sku": name.upper(),
         "manage_inventory": True,
         "allow_backorder": False,
-        "prices": [{"currency_code": "eur", "amount": NET}],
+        "prices": [{"currency_code": "eur", "amount": amount}],
     }
 
 
@@ -56,14 +58,20 @@ def reference_data() -> dict[str, Any]:
         ],
         "sales_channels": [{"id": "sc_crash", "name": "Shop", "stock_location_ids": [PLACE]}],
         "shipping_options": [{**option, "id": RETURN_OPTION, "name": "Return", "is_return": True}],
-        "variants": [_variant(name) for name in (PLENTY, MORE, NONE_LEFT)],
+        "variants": [
+            *(_variant(name) for name in (PLENTY, MORE, NONE_LEFT)),
+            _variant(ODD, ODD_NET),
+        ],
         "inventory_levels": [
             {
                 "variant_id": variant,
                 "location_id": PLACE,
                 "stocked_quantity": stocked,
             }
-            for variant, stocked in ((PLENTY, 1_000_000), (MORE, 1_000_000), (NONE_LEFT, 0))
+            for variant, stocked in (
+                *((PLENTY, 1_000_000), (MORE, 1_000_000), (ODD, 1_000_000)),
+                (NONE_LEFT, 0),
+            )
         ],
         "customers": [
             {

@@ -53,6 +53,7 @@ class StandIn:
         default_factory=lambda: {key: {} for key in LISTS}
     )
     claims: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    swaps: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     returns: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     refunds: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     remedied: Counter[str] = field(default_factory=Counter)
@@ -114,6 +115,7 @@ class StandIn:
         return {
             **self.lists["orders"][order_id],
             "claims": self.claims[order_id],
+            "swaps": self.swaps[order_id],
             "returns": self.returns[order_id],
             "refunds": self.refunds[order_id],
         }
@@ -183,6 +185,15 @@ class StandIn:
             self.refund(order_id, worth, "claim", str(claim["id"]))
         if "return_shipping" in body:
             self._open_return(order_id, body["claim_items"], worth, str(claim["id"]))
+        return {"order": self.order(order_id)}
+
+    async def swap(self, request: web.Request) -> dict[str, Any]:
+        order_id, body = request.match_info["order_id"], await request.json()
+        message = "Cannot return more items than have been purchased"
+        worth = self._take(order_id, body["return_items"], message)
+        for extra in body["additional_items"]:
+            self.reserved[extra["variant_id"]] += extra["quantity"]
+        self.swaps[order_id].append({**body, "id": f"swap_{order_id}", "worth": worth})
         return {"order": self.order(order_id)}
 
     async def cancel_claim(self, request: web.Request) -> dict[str, Any]:
@@ -334,6 +345,7 @@ async def a_gateway(**facts: Any) -> AsyncIterator[StandIn]:
             web.get(order, _json(state.show)),
             web.get(f"{order}/ledger", _json(state.ledger)),
             web.post(f"{order}/claims", _json(state.claim)),
+            web.post(f"{order}/swaps", _json(state.swap)),
             web.post(f"{order}/claims/{{claim_id}}/cancel", _json(state.cancel_claim)),
             web.post(f"{order}/return", _json(state.request_return)),
             web.post(f"{order}/refund", _json(state.refund_by_hand)),

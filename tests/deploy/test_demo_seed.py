@@ -47,6 +47,8 @@ async def test_the_seed_leaves_a_claim_or_return_in_every_interesting_state() ->
         }
         assert gateway.reserved[shop.variant_id("kettle")] == 1
         assert gateway.reserved[shop.variant_id("jacket")] == 0
+        assert [len(found) for found in gateway.swaps.values() if found] == [1]
+        assert gateway.reserved[shop.variant_id("lamp")] == 1
         assert [row["amount"] for row in gateway.refunds[shop.order_id(1010)]] == [500]
         assert len(gateway.lists["orders"]) == 120 + len(shop.SALES)
 

@@ -39,25 +39,48 @@ def _healthy() -> Picture:
             | {"return_id": "ret_1"},
             "claim_2": _claim("claim_2", type="replace", wants_stock=True),
             "claim_3": _claim("claim_3", type="replace", wants_stock=True, status="canceled"),
+            "swap_1": _swap("swap_1", "difference_refunded", -700, refund_amount=700),
+            "swap_2": _swap("swap_2", "captured", 500),
         },
-        claimed={("claim_1", "item_1"): 1, ("claim_2", "item_2"): 2, ("claim_3", "item_3"): 1},
+        claimed={
+            ("claim_1", "item_1"): 1,
+            ("claim_2", "item_2"): 2,
+            ("claim_3", "item_3"): 1,
+            ("swap_1", "item_5"): 1,
+            ("swap_2", "item_5"): 1,
+        },
         remedies={
             "claim_1": _remedy("claim_1", state="settled"),
             "claim_2": _remedy("claim_2"),
             "claim_3": _remedy("claim_3", state="released"),
+            "swap_1": _remedy("swap_1", kind="exchange", state="settled"),
+            "swap_2": _remedy("swap_2", kind="exchange", state="settled"),
             "ret_2": _remedy("ret_2", kind="return", state="settled"),
             # What came unannounced: under the id of its receipt.
             "rcpt_2": _remedy("rcpt_2", kind="return", state="settled"),
         },
-        remedied={("claim_1", "item_1"): 1, ("claim_2", "item_2"): 2, ("ret_2", "item_4"): 1},
+        remedied={
+            ("claim_1", "item_1"): 1,
+            ("claim_2", "item_2"): 2,
+            ("ret_2", "item_4"): 1,
+            ("swap_1", "item_5"): 1,
+            ("swap_2", "item_5"): 1,
+        },
+        exchanges={
+            "swap_1": {"difference_due": -700, "payment_id": None},
+            "swap_2": {"difference_due": 500, "payment_id": "pay_2"},
+        },
         refunds={
             ("claim", "claim_1"): {"state": "posted", "amount": 1200},
+            ("exchange", "swap_1"): {"state": "posted", "amount": 700},
             ("receipt", "rcpt_2"): {"state": "posted", "amount": 800},
         },
         order_receipts={"rcpt_2": {"state": "settled", "owed_amount": 0}},
         returns={
             "ret_1": _return("ret_1", claim_id="claim_1"),
             "ret_2": _return("ret_2", state="received"),
+            "ret_swap_1": _return("ret_swap_1", claim_id="swap_1"),
+            "ret_swap_2": _return("ret_swap_2", claim_id="swap_2"),
         },
         receipts=[
             {
@@ -78,6 +101,8 @@ def _healthy() -> Picture:
         reservations={
             "claim_2": _stock(held_units=2),
             "claim_3": _stock(state="released", released_units=1),
+            "swap_1": _stock(held_units=1),
+            "swap_2": _stock(held_units=1),
         },
         stock_receipts={"rcpt_2": {"state": "booked", "moved_units": 1}},
         fulfillments={
@@ -127,6 +152,11 @@ def _claim(claim_id: str, **facts: Any) -> dict[str, Any]:
     }
 
 
+def _swap(swap_id: str, status: str, difference_due: int, **facts: Any) -> dict[str, Any]:
+    known = _claim(swap_id, type="exchange", payment_status=status, wants_stock=True)
+    return known | {"return_id": f"ret_{swap_id}", "difference_due": difference_due} | facts
+
+
 def _remedy(remedy_id: str, **facts: Any) -> dict[str, Any]:
     known = {"id": remedy_id, "kind": "claim", "order_id": "order_1", "state": "held"}
     return known | facts
@@ -144,6 +174,46 @@ def _stock(**facts: Any) -> dict[str, Any]:
 
 Sin = Callable[[Picture], Any]
 SINS: dict[str, tuple[Sin, str, str, str]] = {
+    "an exchange without a hold": (
+        lambda p: p.remedies["swap_1"].update(state="released"),
+        *("I16", "swap_1", "orders holds nothing for it"),
+    ),
+    "a hold for nobody's exchange": (
+        lambda p: p.remedies.update(swap_9=_remedy("swap_9", kind="exchange")),
+        *("I16", "swap_9", "a claim that nobody knows"),
+    ),
+    "an exchange held as a claim": (
+        lambda p: p.remedies["swap_1"].update(kind="claim"),
+        *("I16", "swap_1", "it is of type exchange, but orders holds a claim"),
+    ),
+    "an exchange without its goods": (
+        lambda p: p.reservations.pop("swap_1"),
+        *("I4", "swap_1", "the claim is open, but inventory holds nothing for it"),
+    ),
+    "an exchange without its return": (
+        lambda p: p.returns.pop("ret_swap_1"),
+        *("I13", "swap_1", "its return ret_swap_1 is not there"),
+    ),
+    "a difference that went back otherwise": (
+        lambda p: p.refunds[("exchange", "swap_1")].update(amount=701),
+        *("I2", "swap_1", "700 of the difference went back says claims, 701 says orders"),
+    ),
+    "a difference that nobody settled": (
+        lambda p: p.exchanges.pop("swap_1"),
+        *("I9", "swap_1", "the exchange is open, but orders has not settled its difference"),
+    ),
+    "another difference": (
+        lambda p: p.exchanges["swap_2"].update(difference_due=400),
+        *("I9", "swap_2", "the difference is 500 says claims, 400 says orders"),
+    ),
+    "a difference that was paid on one side only": (
+        lambda p: p.exchanges["swap_2"].update(payment_id=None),
+        *("I9", "swap_2", "claims and orders disagree on whether the difference was paid"),
+    ),
+    "a refund for nobody's exchange": (
+        lambda p: p.refunds.update({("exchange", "swap_9"): {"state": "posted", "amount": 5}}),
+        *("I2", "swap_9", "orders refunded for an exchange that nobody knows"),
+    ),
     "money that is owed on one side only": (
         lambda p: p.order_receipts["rcpt_2"].update(owed_amount=300),
         *("I9", "rcpt_2", "0 is still owed says returns, 300 says orders"),
@@ -509,6 +579,24 @@ DRIFTS: dict[str, Drift] = {
         "UPDATE refund_attempts SET provider_key = provider_key || '_2' WHERE provider_key = :id",
         *("I2", "nobody asked for it"),
     ),
+    "an exchange says another difference": Drift(
+        "claims",
+        "SELECT id FROM claims WHERE type = 'exchange'",
+        "UPDATE claims SET difference_due = difference_due + 1 WHERE id = :id",
+        *("I9", "the difference is"),
+    ),
+    "an exchange was paid in its own books alone": Drift(
+        "claims",
+        "SELECT id FROM claims WHERE type = 'exchange'",
+        "UPDATE claims SET payment_status = 'captured' WHERE id = :id",
+        *("I9", "disagree on whether the difference was paid"),
+    ),
+    "the difference of an exchange is gone": Drift(
+        "orders",
+        "SELECT id FROM exchanges",
+        "DELETE FROM exchanges WHERE id = :id",
+        *("I9", "orders has not settled its difference"),
+    ),
     "a return was canceled in its own books alone": Drift(
         "returns",
         "SELECT id FROM returns WHERE state = 'requested' AND claim_id IS NULL",
@@ -653,8 +741,8 @@ async def test_a_seeded_installation_is_sound_also_at_rest(seeded: GatewaySettin
     for at_rest in (False, True):
         report = await _look(seeded, at_rest=at_rest)
         assert report.findings == []
-    assert report.looked_at["claims"] == 5
-    assert report.looked_at["returns"] == 5
+    assert report.looked_at["claims"] == 6
+    assert report.looked_at["returns"] == 6
     assert report.looked_at["messages"] > 50
     assert report.summary.endswith("nothing found.")
 
@@ -895,7 +983,7 @@ async def test_the_command_says_nothing_on_stdout_when_all_is_well(
 ) -> None:
     run = await asyncio.to_thread(reclamo, "verify", "--at-rest", data_dir=seeded.data_dir)
     assert (run.returncode, run.stdout) == (0, "")
-    assert run.stderr.startswith("Looked at 5 claims, 5 returns")
+    assert run.stderr.startswith("Looked at 6 claims, 6 returns")
     assert "nothing found" in run.stderr
 
 

@@ -16,6 +16,7 @@ CASES = {
     "M09": "a refund claim that sends something too",
     "M10": "a claim on an order that has claims",
     "M12": "a replacement against a return",
+    "M18": "a claim on what a swap sent",
     "M21": "a replacement of more than is in stock",
     "M22": "a replacement with a shipping method of its own",
     "M24": "a type that is none",
@@ -65,6 +66,7 @@ CASES = {
     "M71": "many pieces in two receipts",
     "M72": "requested, captured, received",
     "M74": "the return of a claim's new item",
+    "M75": "the return of a swap's new item",
     "M76": "a return from the storefront",
     "M78": "a leaf reason from the storefront",
     "M79": "a quantity of 0 from the storefront",
@@ -114,6 +116,7 @@ CASES = {
     "M134": "return reasons in the storefront",
     "M135": "notes",
     "M136": "batch jobs",
+    "M137": "the list of swaps",
     "M138": "whoever hears an event finds what it names",
     # defects
     "D1": "the client's key is ignored",
@@ -147,8 +150,7 @@ CASES = {
     "D29": "stock goes below nothing",
     "D30": "unknown items are dropped in silence",
 }
-# Not here: M18, M75, M113 and M137 need a cart or a swap, and what M86 refuses (fulfilling and
-# updating a return) has no door.
+# Not here: M113 needs a cart, and what M86 refuses (fulfilling and updating a return) has no door.
 
 _LABEL = re.compile(r"\b([MD][1-9]\d{0,2}|M0\d)\b")
 

@@ -34,6 +34,7 @@ Objects = dict[str, str]
 
 _ORDER = "/admin/orders/{order_id}"
 _CLAIM = f"{_ORDER}/claims/{{claim_id}}"
+_SWAP = f"{_ORDER}/swaps/{{swap_id}}"
 _LEVEL = "/admin/inventory-items/{item_id}/location-levels"
 _HOOK = "/admin/webhooks/{webhook_id}"
 _INQUIRY = "/admin/inquiries/{inquiry_id}"
@@ -44,6 +45,11 @@ _DELIVERY = f"{_HOOK}/deliveries/{{delivery_id}}"
 def _claim(own: Objects) -> Json:
     item = {"item_id": own["line_id"], "quantity": 1, "reason": "wrong_item"}
     return {"type": "refund", "claim_items": [item]}
+
+
+def _swap(own: Objects) -> Json:
+    goods = [{"variant_id": "variant_mug", "quantity": 1}]
+    return {"return_items": _line(own)["items"], "additional_items": goods}
 
 
 def _line(own: Objects) -> Json:
@@ -85,6 +91,13 @@ CASES: dict[Route, Any] = {
     ("POST", f"{_CLAIM}/fulfillments"): {},
     ("POST", f"{_CLAIM}/fulfillments/{{fulfillment_id}}/cancel"): {},
     ("POST", f"{_CLAIM}/shipments"): lambda own: {"fulfillment_id": own["claim_fulfillment_id"]},
+    ("POST", f"{_ORDER}/swaps"): _swap,
+    ("POST", f"{_SWAP}/process-payment"): {},
+    ("POST", f"{_SWAP}/fulfillments"): {},
+    ("POST", f"{_SWAP}/fulfillments/{{fulfillment_id}}/cancel"): {},
+    ("POST", f"{_SWAP}/shipments"): lambda own: {"fulfillment_id": own["swap_fulfillment_id"]},
+    ("GET", "/admin/swaps/{swap_id}"): None,
+    ("GET", "/admin/exchanges/{exchange_id}"): None,
     ("GET", "/admin/payments/{payment_id}"): None,
     ("POST", "/admin/payments/{payment_id}/capture"): {},
     ("POST", "/admin/payments/{payment_id}/refund"): _refund,
@@ -155,6 +168,7 @@ CASES: dict[Route, Any] = {
     ("GET", "/store/orders/{order_id}"): None,
     ("POST", "/admin/claims/{claim_id}/close"): {},
     ("POST", f"{_CLAIM}/cancel"): {},
+    ("POST", f"{_SWAP}/cancel"): {},
     ("POST", "/admin/returns/{return_id}/close"): {},
     ("POST", "/admin/returns/{return_id}/cancel"): {},
     ("POST", f"{_ORDER}/complete"): {},
@@ -262,15 +276,22 @@ async def _have(shop: Door, name: str) -> tuple[Objects, Door]:
     own["claim_fulfillment_id"] = packed["order"]["claims"][1]["fulfillments"][0]["id"]
     saga = (await _ok(admin, "GET", f"/admin/claims/{own['claim_id']}"))["claim"]["timeline"]
     own["saga_id"] = saga[0]["saga_id"] if saga else "saga_x"
+    lamp = {"return_items": [{"item_id": f"item_{name}_lamp", "quantity": 1}]}
+    swapped = await _ok(admin, "POST", f"{order}/swaps", {**lamp, "additional_items": mugs})
+    own["swap_id"] = own["exchange_id"] = swapped["order"]["swaps"][0]["id"]
+    packed = await _ok(admin, "POST", f"{order}/swaps/{own['swap_id']}/fulfillments", {})
+    own["swap_fulfillment_id"] = packed["order"]["swaps"][0]["fulfillments"][0]["id"]
     await _ok(admin, "POST", f"{order}/refund", _refund(own))
 
     async def numbered() -> list[Json]:
         memos = f"/admin/credit-memos?order_id={own['order_id']}"
-        return list((await _ok(admin, "GET", memos))["credit_memos"])
+        found: list[Json] = (await _ok(admin, "GET", memos))["credit_memos"]
+        assert len(found) == 2  # of the exchange, and of the refund by hand
+        return found
 
     own["memo_id"] = (await eventually(numbered))[0]["id"]
     returned = await _ok(admin, "POST", f"{order}/return", _line(own))
-    own["return_id"] = returned["order"]["returns"][0]["id"]
+    own["return_id"] = returned["order"]["returns"][-1]["id"]
     packed = await _ok(admin, "POST", f"{open_order}/fulfillment", _package(own))
     own["fulfillment_id"] = packed["order"]["fulfillments"][0]["id"]
     place = {"name": f"of {name}", "address": {"address_1": "Here", "country_code": "si"}}
@@ -435,7 +456,9 @@ async def test_a_child_is_not_found_under_anothers_parent(town: Town) -> None:
 
 
 def _at_home(route: Route, own: Objects) -> Objects:
-    """The order or claim of the path is the one that the fulfillment belongs to."""
+    """The order, claim or swap of the path is the one that the fulfillment belongs to."""
+    if route[1].startswith(f"{_SWAP}/"):
+        return {**own, "fulfillment_id": own["swap_fulfillment_id"]}
     if route[1].startswith("/admin/evidence/"):
         return {**own, "evidence_id": own["second_evidence_id"]}
     if route[1].startswith(f"{_CLAIM}/"):
@@ -457,6 +480,7 @@ def _named_in_bodies(mine: Objects, theirs: Objects) -> list[tuple[str, Json, in
     return [
         (f"{order}/refund", {**_refund(mine), "items": [part]}, 404),
         (f"{order}/claims", _claim(theirs), 404),
+        (f"{order}/swaps", _swap(theirs), 400),
         (f"{order}/claims/preview", _claim(theirs), 404),
         (f"{order}/claims/{mine['claim_id']}", {"claim_items": [item]}, 404),
         (f"{order}/return", _line(theirs), 400),

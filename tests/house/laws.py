@@ -25,15 +25,18 @@ SERVICES = ("orders", "claims", "returns", "inventory")
 PURE_NOUNS = {
     "claims": (
         *("fulfillments.py", "fulfillment_saga.py", "conversions.py", "conversion_saga.py"),
-        *("inquiry.py", "pictures.py"),
+        *("inquiry.py", "pictures.py", "exchanges.py", "exchange_saga.py"),
     ),
-    "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py"),
+    "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py", "exchanges.py"),
     "returns": ("arriving.py",),
     "inventory": ("picking.py", "reservations.py"),
 }
 # Rooms and doors of a noun of its own: what a door calls once is one of them.
 ROOM_NOUNS = {
-    "claims": ("inquiries", "inquiry_queries", "evidence", "approving"),
+    "claims": (
+        *("inquiries", "inquiry_queries", "evidence", "approving"),
+        *("exchanging", "exchange_queries"),
+    ),
     "orders": ("linking",),
 }
 NOUNS = {
@@ -42,15 +45,15 @@ NOUNS = {
         *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py", "replacing.py", "retrying.py"),
         *("providers.py", "store_memos.py", "worker.py", "linking.py", "goodwill.py"),
-        "crediting.py",
+        *("crediting.py", "settling.py", "store_exchanges.py"),
     ),
     "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
     "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
     "claims": (
         *PURE_NOUNS["claims"],
-        *("fulfilling.py", "converting.py"),
+        *("fulfilling.py", "converting.py", "saying.py"),
         *(f"{name}.py" for name in ROOM_NOUNS["claims"]),
-        *("inquiry_api.py", "inquiry_store.py"),
+        *("inquiry_api.py", "inquiry_store.py", "exchange_api.py"),
     ),
 }
 
@@ -87,6 +90,7 @@ SQL_HOMES = (
     "services/*/queries.py",
     "services/claims/inquiry_store.py",
     "services/claims/inquiry_queries.py",
+    "services/claims/exchange_queries.py",
     "services/*/invariants.py",
     "services/*/migrations/*",
     "gateway/store.py",
@@ -363,7 +367,10 @@ def one_home_each(path: str, source: str) -> list[Finding]:
 
 # --- doors and rooms ---------------------------------------------------------------------------
 
-_DOORS = ("services/*/api.py", "services/*/inquiry_api.py", "services/*/consumers.py")
+_DOORS = (
+    *("services/*/api.py", "services/*/inquiry_api.py", "services/*/exchange_api.py"),
+    "services/*/consumers.py",
+)
 _VERBS = {"get", "post", "put", "patch", "delete", "api_route"}
 
 

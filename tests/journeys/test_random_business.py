@@ -46,7 +46,9 @@ class Business:
         self._system = system
         self._seed = seed
         chance = random.Random(seed)
-        self.gifts = [Variant(stocked=chance.randint(0, 6)) for _ in range(3)]
+        self.gifts = [
+            Variant(stocked=chance.randint(0, 6), price=price) for price in (99, 1000, 2001)
+        ]
         self.orders = [_an_order(chance) for _ in range(ORDERS)]
         self.answers: Counter[int] = Counter()
 
@@ -61,6 +63,7 @@ class Business:
         acts = (
             *(self._claim, self._return, self._receive, self._receive, self._parcel),
             *(self._cancel, self._end, self._hand, self._goods, self._goods, self._change),
+            *(self._exchange, self._exchange, self._on_with_it, self._on_with_it),
         )
         for _ in range(CALLS):
             await chance.choice(acts)(chance, chance.choice(self.orders))
@@ -112,10 +115,42 @@ class Business:
             body["return_shipping"] = {"option_id": RETURN_OPTION}
         await self._ask(order.returns, body)
 
+    async def _exchange(self, chance: random.Random, order: Order) -> None:
+        """Units of any lines, those that were sent out before among them, for something else."""
+        units = [line.units(chance.randint(1, 2)) for line in _some(chance, order)]
+        sent = await self._sent(order)
+        if sent and chance.random() < 0.3:
+            units = [{"item_id": chance.choice(sent), "quantity": 1}]
+        body: Json = {
+            "return_items": units,
+            "additional_items": [chance.choice(self.gifts).times(chance.randint(1, 2))],
+        }
+        if chance.random() < 0.3:
+            body["return_shipping"] = {"option_id": RETURN_OPTION, "price": chance.choice(AMOUNTS)}
+        await self._ask(f"/admin/orders/{order.id}/swaps", body)
+
+    async def _on_with_it(self, chance: random.Random, order: Order) -> None:
+        """Pay an exchange, pack it, send it, unpack it, cancel it."""
+        swaps = (await self._system.order(order.id))["swaps"]
+        if not swaps:
+            return
+        swap = chance.choice(swaps)
+        path = f"/admin/orders/{order.id}/swaps/{swap['id']}"
+        parcel = chance.choice([each["id"] for each in swap["fulfillments"]] or ["ful_x"])
+        acts: list[tuple[str, Json]] = [
+            (f"{path}/process-payment", {}),
+            (f"{path}/fulfillments", {}),
+            (f"{path}/fulfillments/{parcel}/cancel", {}),
+            (f"{path}/shipments", {"fulfillment_id": parcel}),
+            (f"{path}/cancel", {}),
+        ]
+        await self._ask(*chance.choice(acts))
+
     async def _sent(self, order: Order) -> list[str]:
-        """Lines that claims of the order have sent out."""
-        claims = (await self._system.order(order.id))["claims"]
-        lines = [line for claim in claims for line in claim["additional_items"]]
+        """Lines that claims and exchanges of the order have sent out."""
+        shown = await self._system.order(order.id)
+        senders = [*shown["claims"], *shown["swaps"]]
+        lines = [line for each in senders for line in each["additional_items"]]
         return [line["id"] for line in lines if line["fulfilled_quantity"]]
 
     async def _goods(self, chance: random.Random, order: Order) -> None:
@@ -214,11 +249,16 @@ class Business:
                 f"/admin/orders/{order.id}",
                 f"/admin/orders/{order.id}/ledger",
                 f"/admin/claims?limit=100&order_id={order.id}",
+                *(f"/admin/swaps/{swap['id']}" for swap in await self._swaps(order)),
             ):
                 found[path] = (await self._system.get(path)).body
         for variant in self.gifts:
             found[variant.id] = await self._system.level(variant.id)
         return found
+
+    async def _swaps(self, order: Order) -> list[Json]:
+        swaps: list[Json] = (await self._system.order(order.id))["swaps"]
+        return swaps
 
     async def agree(self) -> None:
         """Claims, refunds, ledger and payment provider tell the same sums."""
@@ -235,6 +275,17 @@ class Business:
                 for refund in ledger["refunds"]
                 if (refund["cause_kind"], refund["state"]) == ("claim", "posted")
             )
+            by_exchanges = sum(
+                refund["amount"]
+                for refund in ledger["refunds"]
+                if (refund["cause_kind"], refund["state"]) == ("exchange", "posted")
+            )
+            back = {"difference_refunded", "partially_refunded"}
+            due = [swap for swap in shown["swaps"] if swap["payment_status"] in back]
+            paid = [swap for swap in shown["swaps"] if swap["payment"]]
+            gone = [swap["payment"]["amount"] for swap in paid if swap["canceled_at"]]
+            assert by_exchanges <= -sum(swap["difference_due"] for swap in due) + sum(gone)
+            assert all(swap["payment"]["amount"] == swap["difference_due"] for swap in paid)
             refunded = [claim for claim in claims if claim["payment_status"] == "refunded"]
             assert sum(claim["refund_amount"] for claim in refunded) == by_claims
             for claim in claims:

@@ -1,5 +1,6 @@
-"""Whatever is claimed, sent back, received, called off and settled, in whatever order: no more goes
-back than came, no unit has two remedies, and who sends everything back has paid nothing.
+"""Whatever is claimed, exchanged, sent back, received, called off and settled, in whatever order:
+no more goes back than came, no unit has two remedies, and who sends everything back has paid
+nothing.
 
 The pure desk alone, driven as `operations` drives it.
 """
@@ -15,19 +16,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chassis.errors import Refusal
-from services.orders import domain, refunds, remedies
+from services.orders import domain, exchanges, refunds, remedies
 from services.orders.domain import Money, Payment
 from services.orders.refunds import Share, Tax
 from services.orders.remedies import HeldLine, Line
 
 RATES = (5.0, 7.0, 7.375, 12.5, 19.0, 20.0, 25.0)
 LINES = ("item_1", "item_2", "item_3")
-UNITS = st.dictionaries(st.sampled_from(LINES), st.integers(1, 4), min_size=1)
+# What exchanges send out.
+NEW = ("new_1", "new_2", "new_3")
+UNITS = st.dictionaries(st.sampled_from((*LINES, *NEW)), st.integers(1, 4), min_size=1)
 
 
 @dataclass
 class Remedy:
-    """A live claim or return as orders keeps it; ``owed``: what could not be paid."""
+    """A live claim, return or exchange as orders keeps it; ``owed``: what could not be paid;
+    ``sends`` and ``paid``: the line that an exchange sends, the payment that settled it."""
 
     kind: str
     held: dict[str, HeldLine]
@@ -35,6 +39,8 @@ class Remedy:
     shipping_cost: int = 0
     refunded: bool = False
     owed: int = 0
+    sends: str = ""
+    paid: str = ""
 
 
 @st.composite
@@ -145,6 +151,89 @@ class AnyRemedies(RuleBasedStateMachine):
         held = {line_id: HeldLine(line_id, share, 0) for line_id, share in hold.shares.items()}
         self.add(Remedy("claim", held, refunded=kind == "refund"))
 
+    @precondition(lambda self: not set(NEW) <= self.sold.keys())
+    @rule(
+        units=UNITS,
+        price=st.integers(0, 9_000),
+        quantity=st.integers(1, 3),
+        rate=st.sampled_from(RATES),
+        includes_tax=st.booleans(),
+    )
+    def exchange(
+        self,
+        units: dict[str, int],
+        price: int,
+        quantity: int,
+        rate: float,
+        includes_tax: bool,
+        shipping_cost: int = 0,
+    ) -> None:
+        """Goods of one line for these; whoever owes the difference pays it at once."""
+        lines, new = self.now(), next(name for name in NEW if name not in self.sold)
+        try:
+            exchanges.check(
+                payment_status="captured" if self.captured else "awaiting",
+                fulfillment_status="shipped",
+                lines=lines,
+                foreign=(),
+                quantities=units,
+            )
+            hold = exchanges.decide_hold(
+                lines=lines, quantities=units, shipping_cost=shipping_cost, money=self.money
+            )
+        except Refusal:
+            return
+        bill = exchanges.bill(
+            credited=hold.explanation,
+            wanted=[exchanges.Wanted(new, "thing", price, quantity)],
+            tax=Tax(rate, "tax"),
+            includes_tax=includes_tax,
+        )
+        due = bill.difference_due
+        assert sum(part.amount for part in bill.explanation) == -due
+        assert due == bill.amounts[new] - hold.amount
+        held = {line_id: HeldLine(line_id, share, 0) for line_id, share in hold.shares.items()}
+        remedy = Remedy("exchange", held, given=due, refunded=due < 0, sends=new)
+        if due < 0:
+            assert -due <= self.money.refundable
+            self.pay(-due)
+        if due > 0:
+            remedy.paid = f"pay_{len(self.left) + 1}"
+            self.left[remedy.paid] = due
+            self.paid += due
+        self.add(remedy)
+        self.returned[new] = 0
+        self.sold[new] = Line(
+            line_id=new,
+            variant_id="variant",
+            title=new,
+            quantity=quantity,
+            unit_price=price,
+            fulfilled_quantity=quantity,
+            shipped_quantity=quantity,
+            returned_quantity=0,
+            remedied_quantity=0,
+            delivered_at=None,
+            priced=refunds.worth_of(line_id=new, quantity=quantity, amount=bill.amounts[new]),
+        )
+
+    @precondition(lambda self: self.has("exchange"))
+    @rule(data=st.data())
+    def cancel_exchange(self, data: st.DataObject) -> None:
+        """Only what gave no money, and of which nothing came or went on."""
+        remedy = self.pick(data, "exchange")
+        untouched = not any(line.received for line in remedy.held.values())
+        if remedy.refunded or not untouched or self.shares(remedy.sends) or not self.captured:
+            return
+        remedy.held, remedy.kind = {}, "canceled"
+        del self.sold[remedy.sends], self.returned[remedy.sends]
+        if remedy.paid:
+            back = self.left[remedy.paid]
+            # Without refunds by hand nobody else can have had it.
+            assert type(self) is not AnyRemedies or back == remedy.given
+            self.left[remedy.paid] = 0
+            self.refunded += back
+
     @rule(units=UNITS)
     def send_back(
         self, units: dict[str, int], given: int | None = None, shipping_cost: int = 0
@@ -195,7 +284,14 @@ class AnyRemedies(RuleBasedStateMachine):
     @precondition(lambda self: self.has("claim"))
     @rule(units=UNITS, data=st.data())
     def receive_of_claim(self, units: dict[str, int], data: st.DataObject) -> None:
-        remedy = self.pick(data, "claim")
+        self.arrive_of_claim(self.pick(data, "claim"), units)
+
+    @precondition(lambda self: self.has("exchange"))
+    @rule(units=UNITS, data=st.data())
+    def receive_of_exchange(self, units: dict[str, int], data: st.DataObject) -> None:
+        self.arrive_of_claim(self.pick(data, "exchange"), units)
+
+    def arrive_of_claim(self, remedy: Remedy, units: dict[str, int]) -> None:
         arrivals = remedies.arrive(quantities=units, held=remedy.held, lines=self.now())
         own = [replace(each, unannounced=0, extra=None) for each in arrivals]
         remedy.held = remedies.after(held=remedy.held, arrivals=own)
@@ -206,7 +302,11 @@ class AnyRemedies(RuleBasedStateMachine):
     @rule(data=st.data())
     def call_off(self, data: st.DataObject) -> None:
         """A return, or a claim that paid nothing: what has come stays."""
-        free = [number for number, r in self.remedies.items() if not r.refunded]
+        free = [
+            number
+            for number, r in self.remedies.items()
+            if not r.refunded and r.kind in ("claim", "return")
+        ]
         if free:
             self.release(data.draw(st.sampled_from(free)))
 
@@ -287,6 +387,11 @@ class AnyRemediesAndAmounts(AnyRemedies):
     @rule(units=UNITS, given=st.one_of(st.none(), st.integers(0, 9_000)), cost=st.integers(0, 900))
     def send_back_on_terms(self, units: dict[str, int], given: int | None, cost: int) -> None:
         self.send_back(units, given, cost)
+
+    @rule(units=UNITS, price=st.integers(0, 9_000), cost=st.integers(0, 900))
+    def exchange_with_shipping(self, units: dict[str, int], price: int, cost: int) -> None:
+        if not set(NEW) <= self.sold.keys():
+            self.exchange(units, price, 1, 20.0, False, cost)
 
     @rule(amount=st.integers(1, 9_000))
     def refund_by_hand(self, amount: int) -> None:

@@ -270,7 +270,11 @@ class TestReleaseClaimHold:
         desk = await open_shop()
         await desk.say(a_claim(execute_refund=False))
         said = await desk.say(a_release())
-        assert said[0]["data"] == {"claim_id": "claim_01", "pivot_passed": False}
+        assert said[0]["data"] == {
+            "claim_id": "claim_01",
+            "pivot_passed": False,
+            "paid_back_amount": 0,
+        }
         order, line = await desk.order(), await desk.line()
         assert (order["refund_pending"], line["remedied_quantity"]) == (0, 0)
         states = await desk.rows("SELECT state, pending_id FROM transfers WHERE kind = 'refund'")

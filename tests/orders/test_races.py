@@ -26,6 +26,7 @@ from tests.orders.builders import (
     lines,
     load,
 )
+from tests.orders.test_exchanges import a_hold, a_payment, a_settlement
 
 
 @pytest.fixture
@@ -63,6 +64,37 @@ async def test_of_a_claim_and_a_return_of_the_last_unit_one_is_placed(two: list[
     await asyncio.gather(Desk(two[0]).say(a_claim()), Desk(two[1]).say(a_return()))
     said = keys(await Desk(two[0]).heard())
     assert ("claim-hold.placed" in said) != ("return-hold.placed" in said)
+    await sound(two[0])
+
+
+async def test_of_a_claim_a_return_and_exchanges_of_the_last_unit_one_is_placed(
+    two: list[Database],
+) -> None:
+    item = an_item(quantity=1, fulfilled_quantity=1, shipped_quantity=1)
+    await load(two[0], a_shop(an_order(item)))
+    await asyncio.gather(
+        Desk(two[0]).say(a_claim()),
+        Desk(two[1]).say(a_return()),
+        *(Desk(two[number % 2]).say(a_hold(f"swap_{number}")) for number in range(4)),
+    )
+    said = keys(await Desk(two[0]).heard())
+    assert said.count("claim-hold.placed") + said.count("return-hold.placed") == 1
+    await sound(two[0])
+
+
+async def test_a_difference_that_many_settle_and_pay_moves_once(two: list[Database]) -> None:
+    await load(two[0], a_shop(an_order(captured=2400)))
+    await Desk(two[0]).say(a_hold("swap_1"))
+    await Desk(two[0]).say(a_hold("swap_2"))
+    await asyncio.gather(
+        *(Desk(two[n % 2]).say(a_settlement(400, "swap_1")) for n in range(4)),
+        *(Desk(two[n % 2]).say(a_settlement(2000, "swap_2")) for n in range(4)),
+    )
+    await asyncio.gather(
+        *(Desk(two[n % 2]).say(a_payment(f"csaga_{n}", "swap_2")) for n in range(4)),
+    )
+    order = await Desk(two[0]).order()
+    assert (order["refunded"], order["paid"], order["captured"]) == (750, 3450, 3450)
     await sound(two[0])
 
 

@@ -79,6 +79,7 @@ async def test_guarded_statements_change_all_their_rows_or_say_no(open_shop: Ope
             posted=100_001,
             pending=0,
             taken=0,
+            added=0,
             events=0,
             status="pending",
             payment_status="refunded",
