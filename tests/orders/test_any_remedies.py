@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chassis.errors import Refusal
-from services.orders import domain, refunds, remedies
+from services.orders import domain, goodwill, refunds, remedies
 from services.orders.domain import Money, Payment
 from services.orders.refunds import Share, Tax
 from services.orders.remedies import HeldLine, Line
@@ -82,6 +82,7 @@ class AnyRemedies(RuleBasedStateMachine):
         self.refunded = 0
         self.remedies: dict[int, Remedy] = {}
         self.returned = dict.fromkeys(self.sold, 0)
+        self.goodwill: dict[str, list[Share]] = {line_id: [] for line_id in self.sold}
 
     # ---- what orders would read ---------------------------------------------------------------
 
@@ -91,9 +92,10 @@ class AnyRemedies(RuleBasedStateMachine):
         return Money(self.paid, captured, self.refunded, 0)
 
     def shares(self, line_id: str) -> list[Share]:
-        """The shares of the live remedies of a line."""
+        """The shares of the live remedies of a line, and what of its price was given back."""
         found = (remedy.held.get(line_id) for remedy in self.remedies.values())
-        return [held.share for held in found if held is not None]
+        held = [line.share for line in found if line is not None]
+        return [*held, *self.goodwill[line_id]]
 
     def now(self) -> dict[str, Line]:
         """The lines with what is taken of them."""
@@ -102,8 +104,13 @@ class AnyRemedies(RuleBasedStateMachine):
             taken = self.shares(line_id)
             units = sum(share.quantity for share in taken)
             back = self.returned[line_id]
+            given = -sum(share.discount for share in self.goodwill[line_id])
             found[line_id] = replace(
-                line, taken=tuple(taken), returned_quantity=back, remedied_quantity=units - back
+                line,
+                priced=replace(line.priced, given_back=given),
+                taken=tuple(taken),
+                returned_quantity=back,
+                remedied_quantity=units - back,
             )
         return found
 
@@ -214,6 +221,20 @@ class AnyRemedies(RuleBasedStateMachine):
         remedy = self.remedies[number]
         remedy.held = remedies.trimmed(held=remedy.held)
 
+    @rule(data=st.data())
+    def give_a_part_of_a_price_back(self, data: st.DataObject) -> None:
+        lines = self.now()
+        line_id = data.draw(st.sampled_from(sorted(lines)))
+        amount = data.draw(st.integers(1, max(1, lines[line_id].priced.paid.amount)))
+        try:
+            domain.decide_refund(order_status="pending", amount=amount, money=self.money)
+            shares = goodwill.decide(lines=lines, amounts={line_id: amount}, amount=amount)
+        except Refusal:
+            return
+        assert shares[line_id].amount == amount
+        self.pay(amount)
+        self.goodwill[line_id].append(shares[line_id])
+
     @rule()
     def capture_or_not(self) -> None:
         if not self.refunded:
@@ -239,7 +260,7 @@ class AnyRemedies(RuleBasedStateMachine):
             taken = self.shares(line_id)
             left = refunds.minus(share=line.priced.paid, taken=taken)
             assert left.quantity >= 0
-            assert min(left.goods, left.discount, *left.taxes, left.amount) >= 0
+            assert min(left.goods, left.discount, left.goods - left.discount, *left.taxes) >= 0
             assert (
                 sum(
                     remedy.held[line_id].received
