@@ -1,8 +1,8 @@
 """What the benchmark's shop holds, as import documents. Pure.
 
 An order has two to four lines with taxes, an address, a shipping and a captured payment by the
-provider ``manual``. Claims are about one unit of its first line, whose price is always the same; one
-unit of its last line is still to be sent.
+provider ``manual``. Claims are about one unit of its first line, whose price is always the same;
+one unit of its last line is still to be sent.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def shop() -> Record:
             }
         ],
         "stock_locations": [{"id": LOCATION, "name": "Warehouse"}],
-        "sales_channels": [
-            {"id": "sc_bench", "name": "Shop", "stock_location_ids": [LOCATION]}
-        ],
+        "sales_channels": [{"id": "sc_bench", "name": "Shop", "stock_location_ids": [LOCATION]}],
         "shipping_options": [
             {**option, "id": RETURN_OPTION, "name": "Return parcel", "is_return": True},
             {**option, "id": SHIPPING_OPTION, "name": "Parcel", "is_return": False},

@@ -59,9 +59,7 @@ class History:
 
     def of(self, *takes: str, about: str = "") -> list[Call]:
         """The calls that these judges look at; with ``about`` only those about that thing."""
-        return [
-            call for call in self.calls if call.takes in takes and about in ("", call.about)
-        ]
+        return [call for call in self.calls if call.takes in takes and about in ("", call.about)]
 
     def told(self, *takes: str, about: str) -> int:
         """How many calls of these kinds about that thing were answered with 200."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,16 @@ def line_id(order: int, line: int) -> str:
     return f"{LINE}{order}_{line}"
 
 
+def all_sent(lines: Iterable[str]) -> bool:
+    """Whether all units of these lines were sent before the shop opened."""
+    sent = {
+        line_id(number, line): units == UNITS[line - 1]
+        for number, sold in enumerate(_SOLD, 1)
+        for line, units in enumerate(sold.sent, 1)
+    }
+    return all(sent[line] for line in lines)
+
+
 def variant_id(number: int) -> str:
     """The id of a variant, from 1 to as many as STOCKED has."""
     return f"variant_sim_{number}"
@@ -91,7 +102,7 @@ def _order(number: int) -> Json:
         for line, (units, sent) in enumerate(zip(UNITS, sold.sent, strict=True), 1)
     ]
     is_captured = all(captured for _, _, captured in sold.payments)
-    how_sent = {UNITS: "shipped", (0, 0, 0): "not_fulfilled"}.get(sold.sent, "partially_shipped")
+    how_sent = "partially_shipped" if any(sold.sent) else "not_fulfilled"
     return {
         "id": order_id(number),
         "display_id": number,
@@ -102,7 +113,7 @@ def _order(number: int) -> Json:
         "tax_rate": None,
         "status": "completed",
         "payment_status": "captured" if is_captured else "awaiting",
-        "fulfillment_status": how_sent,
+        "fulfillment_status": "shipped" if sold.sent == UNITS else how_sent,
         "sales_channel_id": CHANNEL,
         "created_at": _SOLD_AT,
         "items": items,

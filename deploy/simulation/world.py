@@ -185,7 +185,7 @@ class Process:
         return await self.live(self._transport.send(method, path, headers, body))
 
     def _token_of(self, customer: str) -> str:
-        """What signing in gives, without the password: to hash one costs more than a whole claim."""
+        """What signing in gives, without the password: to hash one costs more than a claim."""
         gate: Gate = self.now.gateway.app.state.gate
         return gate.identity.access_token(customer, customer_id=customer)
 

@@ -22,10 +22,11 @@ _QUEUES = ("needs_review", "waiting_for_return", "stuck")
 
 @router.get("/admin/claims")
 async def list_claims(request: Request, parts: Parts, who: Who) -> Response:
-    """A page of claims, by default the newest first: {claims, count, offset, limit}. ``order`` names
-    fields to sort by, separated by commas, each with - for descending. ``queue`` names what somebody
-    has to look at; ``is_open``, ``assigned_to``, ``created_at[gte]`` and ``[lt]`` narrow it, ``q``
-    searches number, e-mail and customer of the orders. ``expand=order`` shows whose each is."""
+    """A page of claims, by default the newest first: {claims, count, offset, limit}. ``order``
+    names fields to sort by, separated by commas, each with - for descending. ``queue`` names what
+    somebody has to look at; ``is_open``, ``assigned_to``, ``created_at[gte]`` and ``[lt]`` narrow
+    it, ``q`` searches number, e-mail and customer of the orders. ``expand=order`` shows whose each
+    is."""
     query = wire.query(request)
     known = {*_FILTERS, "queue", "is_open", "created_at", "q"}
     known |= {"expand", "order", "limit", "offset"}

@@ -302,7 +302,8 @@ class TestRead:
     async def test_it_is_sorted_as_asked_and_its_pages_fit_together(self, door: Door) -> None:
         asked = [a_replacement(order_id=f"order_{n}") for n in (3, 1)] + [a_request()]
         third, first, paid = [
-            await a_claim(door, request, key=f"key_{number}") for number, request in enumerate(asked)
+            await a_claim(door, request, key=f"key_{number}")
+            for number, request in enumerate(asked)
         ]
         await door.client.post(f"/claims/{third}/close", json={})
 

@@ -126,7 +126,9 @@ async def test_who_spends_at_the_same_time_spends_no_more_than_there_is(
     assert await found(desk.database) == []
 
 
-async def settled(desk: Desk, receipt_id: str = "rcpt_01", **more: Any) -> tuple[int, int, str | None]:
+async def settled(
+    desk: Desk, receipt_id: str = "rcpt_01", **more: Any
+) -> tuple[int, int, str | None]:
     """What a receipt says: paid, owed, why."""
     said = await desk.say(a_receipt(receipt_id, **more))
     (answer,) = [row["data"] for row in said if row["key"].endswith("settled.v1")]

@@ -1,5 +1,5 @@
-"""A net that never caught anything proves nothing: the state machine that claims, sends back, receives
-and gives back finds what is planted into the desk of orders."""
+"""A net that never caught anything proves nothing: the state machine that claims, sends back,
+receives and gives back finds what is planted into the desk of orders."""
 
 from __future__ import annotations
 

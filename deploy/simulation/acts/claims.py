@@ -138,10 +138,11 @@ def _refund(call: Call, claim: Row, books: Books, history: History) -> list[str]
         lines = [item["item_id"] for item in call.body["claim_items"]]
         units = sum(item["quantity"] for item in call.body["claim_items"])
         asked = units * shop.GROSS
-        if given_back(lines, history):
-            return [] if posted <= asked else [f"worth {asked} at most, {posted} was refunded"]
         if any(not line.startswith(shop.LINE) for line in lines):
             return []  # what was sent out is worth what it replaced
+        # What was not sent yet is worth no refund.
+        if given_back(lines, history) or not shop.all_sent(lines):
+            return [] if posted <= asked else [f"worth {asked} at most, {posted} was refunded"]
     # Where one of two payments was declined, what the other took is the refund.
     if posted != asked and not (0 < posted < asked):
         return [f"{asked} should be refunded, {posted} was"]

@@ -1,5 +1,5 @@
-"""Inquiries: reported by the customer or for one, taken into review, approved, rejected, taken back.
-And what must have come of it."""
+"""Inquiries: reported by the customer or for one, taken into review, approved, rejected, taken
+back. And what must have come of it."""
 
 from __future__ import annotations
 

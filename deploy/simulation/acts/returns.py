@@ -75,10 +75,12 @@ async def end(client: Client) -> None:
     one = client.chance.choice(waiting or returns)
     path = f"/admin/returns/{one['id']}"
     if client.chance.random() < 0.5:
-        await client.ask("close return", f"{path}/close", {}, takes="closed return", about=one["id"])
+        await client.ask(
+            "close return", f"{path}/close", {}, takes="closed return", about=one["id"]
+        )
         return
     body = client.chance.choice([{}, {}, {"refund": 108}, {"refund": 0}])
-    await client.ask("settle", f"{path}/settle", body, takes="receipt", about=one["id"])
+    await client.ask("settle", f"{path}/settle", body, takes="settled", about=one["id"])
 
 
 async def cancel(client: Client) -> None:
@@ -108,25 +110,35 @@ def requested(call: Call, books: Books, history: History) -> list[str]:
 
 
 def received(call: Call, books: Books, history: History) -> list[str]:
-    """A receipt is booked if and only if its call was confirmed, and with what was in the parcel."""
-    receipt = books.subjects["returns"].get(call.key, "")
-    items = call.body.get("items")
-    if items == []:  # nothing came, so nothing is booked
+    """A receipt is booked if and only if its call was confirmed, with what was in the parcel."""
+    items = call.body["items"]
+    if not items:  # nothing came, so nothing is booked
         return []
+    receipt = books.subjects["returns"].get(call.key, "")
     settled = receipt in books.receipts
     if (call.status == 200) != settled:
         return [f"answered {call.status}, but its receipt is {'' if settled else 'not '}settled"]
-    if not settled:
-        return []
-    came = books.came_with(receipt)
-    told = [counted(items or (), name) for name in ("quantity", "damaged_quantity")]
-    return [] if list(came) == told else [f"{told} came, {came} was booked"]
+    came = books.came_with(receipt) if settled else None
+    told = tuple(counted(items, name) for name in ("quantity", "damaged_quantity"))
+    return [] if came in (None, told) else [f"{told} came, {came} was booked"]
+
+
+def settled(call: Call, books: Books, history: History) -> list[str]:
+    """Money that was owed is decided. Where it could not be paid either, that is told as a no, and
+    owed by this receipt now."""
+    receipt = books.receipts.get(books.subjects["returns"].get(call.key, ""))
+    if call.status == 200 and receipt is None:
+        return ["answered 200, but nothing is settled"]
+    paid = receipt["refund_amount"] if receipt is not None else 0
+    if call.status != 200 and paid and paid == call.body.get("refund"):
+        return [f"answered {call.status}, but {paid} was paid"]
+    return []
 
 
 def worth(books: Books, history: History) -> list[str]:
     """What came is paid, and no more, where nobody named another amount. What nobody announced may
     have no free unit, and a price may be given back: then no more is paid than the goods cost."""
-    named = {call.about for call in history.of("receipt") if "refund" in call.body}
+    named = {call.about for call in history.of("receipt", "settled") if "refund" in call.body}
     wrong = []
     for call in history.of("return"):
         row = books.returns.get(books.subjects["returns"].get(call.key, ""))
@@ -161,9 +173,11 @@ def ended(books: Books, history: History) -> list[str]:
             wrong.append(f"return {id_} is {row['status']}: {closings} were told that it is closed")
         cancels = history.told("canceled return", about=id_)
         if (row["status"] == "canceled") != (cancels > 0):
-            wrong.append(f"return {id_} is {row['status']}: {cancels} were told that it is canceled")
+            wrong.append(
+                f"return {id_} is {row['status']}: {cancels} were told that it is canceled"
+            )
     return wrong
 
 
-JUDGES = {"return": requested, "receipt": received}
+JUDGES = {"return": requested, "receipt": received, "settled": settled}
 SWEEPS = (worth, ended)
