@@ -27,13 +27,15 @@ UNITS = st.dictionaries(st.sampled_from(LINES), st.integers(1, 4), min_size=1)
 
 @dataclass
 class Remedy:
-    """A live claim or return as orders keeps it; ``owed``: what could not be paid."""
+    """A live claim or return as orders keeps it. ``due``: what its receipts said in all; ``owed``:
+    what of it could not be paid."""
 
     kind: str
     held: dict[str, HeldLine]
     given: int | None = None
     shipping_cost: int = 0
     refunded: bool = False
+    due: int = 0
     owed: int = 0
 
 
@@ -127,6 +129,12 @@ class AnyRemedies(RuleBasedStateMachine):
     def pick(self, data: st.DataObject, kind: str) -> Remedy:
         return data.draw(st.sampled_from([r for r in self.remedies.values() if r.kind == kind]))
 
+    def of_the_order(self, units: dict[str, int]) -> dict[str, int]:
+        """What is asked for, of lines that there are: nothing is learnt from those that are not."""
+        return {line: count for line, count in units.items() if line in self.sold} or {
+            LINES[0]: min(units.values())
+        }
+
     def has(self, kind: str) -> bool:
         return any(remedy.kind == kind for remedy in self.remedies.values())
 
@@ -134,7 +142,7 @@ class AnyRemedies(RuleBasedStateMachine):
 
     @rule(units=UNITS, kind=st.sampled_from(["refund", "replace"]))
     def claim(self, units: dict[str, int], kind: str, amount: int | None = None) -> None:
-        lines = self.now()
+        lines, units = self.now(), self.of_the_order(units)
         try:
             remedies.check_claim(order_status="pending", lines=lines, quantities=units)
             hold = remedies.decide_claim(
@@ -156,7 +164,7 @@ class AnyRemedies(RuleBasedStateMachine):
     def send_back(
         self, units: dict[str, int], given: int | None = None, shipping_cost: int = 0
     ) -> None:
-        lines = self.now()
+        lines, units = self.now(), self.of_the_order(units)
         try:
             remedies.check_return(order_status="pending", lines=lines, foreign=(), quantities=units)
             hold = remedies.decide_return(
@@ -194,6 +202,11 @@ class AnyRemedies(RuleBasedStateMachine):
                 arrival.announced + arrival.unannounced + arrival.unbooked == units[arrival.line_id]
             )
         remedy.held = after
+        remedy.due += amount
+        if remedy.given is None:
+            # What came is due, and not what was announced.
+            came = remedies.received_worth(held=after)
+            assert remedy.due == max(0, came - remedy.shipping_cost)
         if amount > self.money.refundable:
             remedy.owed += amount
         elif amount > 0:
