@@ -17,7 +17,7 @@ from deploy.simulation.world import Gone, Process, World
 Json = dict[str, Any]
 
 CLIENTS = 4
-ACTS = 10
+ACTS = 14
 THINKS_S_MAX = 1.5
 PATIENCE_S = 1200.0
 # The bound of the wait, the gateway's margin and its reads, and a disk that may be slow.

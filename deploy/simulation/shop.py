@@ -9,9 +9,12 @@ from typing import Any
 Json = dict[str, Any]
 
 LINES = 3
-UNITS = (1, 2, 4)
+UNITS = (1, 3, 6)
 NET, GROSS = 1000, 1200
 STOCKED = (0, 1, 2, 4, 1000)
+# Which of the variants the lines are, and which replace goods, as often as they stand here.
+BOUGHT = (1, 4, 5)
+WANTED = (1, 2, 3, 4, 5, 5, 5)
 REGION, CHANNEL, LOCATION = "reg_sim", "sc_sim", "sloc_sim"
 # Lines that were bought begin so; those of replacements do not.
 LINE = "item_sim_"
@@ -43,7 +46,7 @@ _SOLD = (
     *(_SHIPPED * 3)[:8],
     Sold((0, 0, 0), (("manual", _PAID, True),)),
     Sold((0, 0, 0), (("fake", 2408, False), ("fake", _PAID - 2408, False))),
-    Sold((0, 1, 2), (("fake", 2402, False), ("manual", _PAID - 2402, True))),
+    Sold((0, 1, 3), (("fake", 2402, False), ("manual", _PAID - 2402, True))),
     Sold(UNITS, (("fake", 2409, False), ("manual", _PAID - 2409, False))),
 )
 ORDERS = len(_SOLD)
@@ -88,7 +91,7 @@ def _order(number: int) -> Json:
     items = [
         {
             "id": line_id(number, line),
-            "variant_id": variant_id(line),
+            "variant_id": variant_id(BOUGHT[line - 1]),
             "title": "Thing",
             "unit_price": NET,
             "quantity": units,

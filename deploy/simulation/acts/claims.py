@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chassis.db import Row
 from deploy.simulation import shop
-from deploy.simulation.acts.lines import bought, claimed, extra, given_back
+from deploy.simulation.acts.lines import bought, claimed, extra, given_back, likely
 from deploy.simulation.books import Books
 from deploy.simulation.clients import AMOUNTS, Call, Client, History, Json
 
@@ -42,7 +44,7 @@ async def some_claim(client: Client) -> tuple[str, Json]:
 
 def goods(client: Client) -> Json:
     """What a claim sends out, mostly with a way to send it."""
-    variant = shop.variant_id(client.chance.randint(1, len(shop.STOCKED)))
+    variant = shop.variant_id(client.chance.choice(shop.WANTED))
     found: Json = {
         "additional_items": [{"variant_id": variant, "quantity": client.chance.randint(1, 2)}]
     }
@@ -53,7 +55,7 @@ def goods(client: Client) -> Json:
 
 async def convert(client: Client) -> None:
     """Goods instead of money, money instead of goods."""
-    claim = await _some(client)
+    claim = await _some(client, lambda claim: claim["payment_status"] in ("na", "not_refunded"))
     if claim is None:
         return
     chance = client.chance
@@ -70,7 +72,7 @@ async def convert(client: Client) -> None:
 
 async def retry(client: Client) -> None:
     """Ask for money that did not go out."""
-    claim = await _some(client)
+    claim = await _some(client, lambda claim: claim["payment_status"] == "not_refunded")
     if claim is not None:
         path = f"/admin/claims/{claim['id']}/refund"
         await client.ask("retry", path, _money(client), takes="retry", about=claim["id"])
@@ -101,9 +103,11 @@ async def cancel(client: Client) -> None:
         await client.ask("cancel claim", path, {}, takes="canceled claim", about=claim["id"])
 
 
-async def _some(client: Client) -> Json | None:
-    claims = (await client.order())["claims"]
-    return client.chance.choice(claims) if claims else None
+async def _some(client: Client, good: Callable[[Json], bool] = bool) -> Json | None:
+    def is_good(claim: Json) -> bool:
+        return claim["canceled_at"] is None and good(claim)
+
+    return likely(client, (await client.order())["claims"], is_good)
 
 
 # ---- what must have come of it ------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.simulation import shop
-from deploy.simulation.acts.lines import counted, units
+from deploy.simulation.acts.lines import counted, likely, units
 from deploy.simulation.books import Books
 from deploy.simulation.clients import Call, Client, History, Json
 
@@ -11,14 +11,10 @@ from deploy.simulation.clients import Call, Client, History, Json
 async def move(client: Client) -> None:
     """Pack what an order or a claim of it still owes, send what is packed, unpack it."""
     order = await client.order()
-    path = f"/admin/orders/{order['id']}"
-    owners = [(path, order, "")]
-    owners += [
-        (f"{path}/claims/{claim['id']}", claim, "claim ")
-        for claim in order["claims"]
-        if claim["additional_items"]
-    ]
-    path, owner, whose = client.chance.choice(owners)
+    path, owner, whose = f"/admin/orders/{order['id']}", order, ""
+    claim = likely(client, order["claims"], _sends_out)
+    if claim is not None and (client.chance.random() < 0.7 or not _owed(order)):
+        path, owner, whose = f"{path}/claims/{claim['id']}", claim, "claim "
     packed = [each["id"] for each in owner["fulfillments"]]
     if not packed or client.chance.random() < 0.4:
         await _pack(client, path, owner, whose)
@@ -39,15 +35,24 @@ async def _pack(client: Client, path: str, owner: Json, whose: str) -> None:
         body: Json = {} if chance.random() < 0.8 else {"location_id": shop.LOCATION}
         await client.ask("pack claim", f"{path}/fulfillments", body, takes="claim packed")
         return
-    open_ = [line for line in owner["items"] if line["fulfilled_quantity"] < line["quantity"]]
-    if not open_ and chance.random() < 0.8:
+    owed = _owed(owner)
+    if not owed and chance.random() < 0.9:
         return
-    lines = [line["id"] for line in open_ or owner["items"]]
+    lines = [line["id"] for line in owed or owner["items"]]
     some = [line for line in lines if chance.random() < 0.5] or lines[-1:]
     body = {"items": units(client, some)}
     if chance.random() < 0.8:
         body["location_id"] = shop.LOCATION
     await client.ask("pack", f"{path}/fulfillment", body, takes="packed")
+
+
+def _owed(order: Json) -> list[Json]:
+    return [line for line in order["items"] if line["fulfilled_quantity"] < line["quantity"]]
+
+
+def _sends_out(claim: Json) -> bool:
+    open_ = claim["type"] == "replace" and claim["canceled_at"] is None
+    return open_ and bool(claim["shipping_methods"])
 
 
 # ---- what must have come of it ------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from deploy.simulation import shop
 from deploy.simulation.acts.claims import goods
-from deploy.simulation.acts.lines import bought, claimed
+from deploy.simulation.acts.lines import bought, claimed, likely
 from deploy.simulation.books import Books
 from deploy.simulation.clients import Call, Client, History, Json
 
@@ -30,11 +30,10 @@ async def report(client: Client) -> None:
 async def decide(client: Client) -> None:
     """Somebody does the next thing to an inquiry; most likely to one that waits for it."""
     found = (await client.look("/admin/inquiries?limit=100"))["inquiries"]
-    waiting = [each for each in found if each["status"] in ("pending", "in_review")]
-    if not found:
+    one = likely(client, found, lambda each: each["status"] in ("pending", "in_review"))
+    if one is None:
         return
     chance = client.chance
-    one = chance.choice(waiting or found)
     path, about = f"/admin/inquiries/{one['id']}", one["id"]
     if one["status"] == "pending":
         act = chance.choice(["review", "review", "review", "cancel"])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deploy.simulation import shop
 from deploy.simulation.clients import Client, History, Json
 
 
+def likely(client: Client, found: Sequence[Json], good: Callable[[Json], bool]) -> Json | None:
+    """One of what was found: mostly one of the good ones, and mostly none if there are none."""
+    if client.chance.random() < 0.85:
+        found = [each for each in found if good(each)]
+    return client.chance.choice(found) if found else None
+
+
 def bought(client: Client, order: int) -> list[str]:
     """Some of the lines that were bought, one at least."""
     lines = [shop.line_id(order, line) for line in range(1, shop.LINES + 1)]
-    return [line for line in lines if client.chance.random() < 0.5] or lines[-1:]
+    return [line for line in lines if client.chance.random() < 0.35] or lines[-1:]
 
 
 def extra(order: Json) -> list[Json]:
@@ -20,8 +27,8 @@ def extra(order: Json) -> list[Json]:
 
 
 def units(client: Client, lines: Sequence[str]) -> list[Json]:
-    """One or two of each."""
-    return [{"item_id": line, "quantity": client.chance.randint(1, 2)} for line in lines]
+    """One of each, or two."""
+    return [{"item_id": line, "quantity": client.chance.choice((1, 1, 2))} for line in lines]
 
 
 def claimed(client: Client, lines: Sequence[str]) -> list[Json]:

@@ -4,7 +4,7 @@ settled, closed, canceled. And what must have come of it."""
 from __future__ import annotations
 
 from deploy.simulation import shop
-from deploy.simulation.acts.lines import bought, counted, extra, given_back, units
+from deploy.simulation.acts.lines import bought, counted, extra, given_back, likely, units
 from deploy.simulation.books import Books
 from deploy.simulation.clients import AMOUNTS, Call, Client, History, Json
 from services.returns.operations import first_receipt_id
@@ -22,16 +22,17 @@ async def request(client: Client) -> None:
         body["refund"] = chance.choice(AMOUNTS)
     if chance.random() < 0.3:
         body["return_shipping"] = {"option_id": shop.RETURN_OPTION}
+    if chance.random() < 0.15:
+        body["refund_to"] = "store_credit"
     path = f"/admin/orders/{shop.order_id(order)}/return"
     await client.ask("return", path, body, takes="return")
 
 
 async def receive(client: Client) -> None:
     """A parcel of what was announced, often not all of it."""
-    returns = (await client.order())["returns"]
-    if not returns:
+    one = likely(client, (await client.order())["returns"], _is_open)
+    if one is None:
         return
-    one = client.chance.choice(returns)
     items = [
         {
             "item_id": item["item_id"],
@@ -50,10 +51,10 @@ async def receive(client: Client) -> None:
 async def parcel(client: Client) -> None:
     """Whatever lines of the order lie in it, some of it broken."""
     order = await client.order()
-    if not order["returns"]:
+    one = likely(client, order["returns"], _is_open)
+    if one is None:
         return
     chance = client.chance
-    one = chance.choice(order["returns"])
     announced = [item["item_id"] for item in one["items"]]
     lines = [line["id"] for line in (*order["items"], *extra(order))]
     inside = {line for line in announced if chance.random() < 0.7}
@@ -69,27 +70,32 @@ async def parcel(client: Client) -> None:
 async def end(client: Client) -> None:
     """Settle what a return owes, or close it: most likely one that needs somebody's eye."""
     returns = (await client.order())["returns"]
-    waiting = [each for each in returns if each["status"] == "requires_action"]
-    if not returns:
+    one = likely(client, returns, lambda each: bool(each["status"] == "requires_action"))
+    if one is None:
         return
-    one = client.chance.choice(waiting or returns)
+    chance = client.chance
     path = f"/admin/returns/{one['id']}"
-    if client.chance.random() < 0.5:
-        await client.ask(
-            "close return", f"{path}/close", {}, takes="closed return", about=one["id"]
-        )
+    owes = (await client.look(path))["owed_amount"] > 0
+    if owes != (chance.random() < 0.2):
+        body: Json = dict(chance.choice([{}, {}, {"refund": 108}, {"refund": 0}]))
+        if chance.random() < 0.3:
+            body["refund_to"] = "store_credit"
+        await client.ask("settle", f"{path}/settle", body, takes="settled", about=one["id"])
         return
-    body = client.chance.choice([{}, {}, {"refund": 108}, {"refund": 0}])
-    await client.ask("settle", f"{path}/settle", body, takes="settled", about=one["id"])
+    await client.ask("close return", f"{path}/close", {}, takes="closed return", about=one["id"])
 
 
 async def cancel(client: Client) -> None:
     """Call a return off."""
     returns = (await client.order())["returns"]
-    if returns:
-        one = client.chance.choice(returns)
+    one = likely(client, returns, lambda each: bool(each["status"] == "requested"))
+    if one is not None:
         path = f"/admin/returns/{one['id']}/cancel"
         await client.ask("cancel return", path, {}, takes="canceled return", about=one["id"])
+
+
+def _is_open(one: Json) -> bool:
+    return one["status"] in ("requested", "requires_action")
 
 
 # ---- what must have come of it ------------------------------------------------------------------
