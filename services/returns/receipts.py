@@ -204,7 +204,7 @@ async def settle(tx: Tx, reply: ReturnReceiptSettled, now: datetime) -> None:
         return_,
         lines=lines,
         refund_amount=reply.refund_amount,
-        action_required=reply.action_required,
+        action_required=reply.action_required or _owes(return_, saga.facts),
         now=now,
     )
     settled = await say(tx, settled, ReturnReceived)
@@ -225,6 +225,11 @@ async def settle(tx: Tx, reply: ReturnReceiptSettled, now: datetime) -> None:
         note=reply.message,
     )
     _wake(tx, return_id=return_.id, receipt_id=reply.receipt_id)
+
+
+def _owes(return_: Return, facts: dict[str, Any]) -> bool:
+    """Whether earlier receipts left money owed, which this one did not come to settle."""
+    return return_.owed_amount > 0 and not facts.get("settle_owed")
 
 
 def _warnings(facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -538,7 +538,7 @@ BUGS = (
         "30",
         "the key of a close is forgotten",
         key_of_a_close_is_forgotten,
-        _from(1),
+        _from(201),
         "0 were told",
     ),
     Bug(
@@ -554,7 +554,7 @@ BUGS = (
     Bug(
         "33", "declined goodwill stays given", declined_goodwill_stays_given, _from(1), "were given"
     ),
-    Bug("34", "capture key per try", capture_key_per_try, _from(1), "captured, but nobody asked"),
+    Bug("34", "capture key per try", capture_key_per_try, _from(7), "captured, but nobody asked"),
 )
 
 # By processes: tests/planted/test_process_bugs.py.
