@@ -24,6 +24,8 @@ _ID = Text(most=_ID_MAX)
 _ID_NEEDED = Text(required=True, most=_ID_MAX)
 _ID_TYPED = Text(required=True, say_empty=False, most=_ID_MAX)
 _UNITS = Integer(required=True, least=1)
+# Ours: where money goes, back over the payments or to the customer's account.
+_REFUND_TO = OneOf(("payment", "store_credit"))
 
 EMPTY = Shape()
 
@@ -81,8 +83,7 @@ CREATE_CLAIM = Shape(
         ),
         "shipping_methods": _SHIPPING_METHODS,
         "refund_amount": Integer(least=0),
-        # Ours: back over the payments, or to the customer's account.
-        "refund_to": OneOf(("payment", "store_credit")),
+        "refund_to": _REFUND_TO,
         "shipping_address": Nested(ADDRESS, is_object=True),
         "no_notification": Boolean(),
         "return_location_id": _ID,
@@ -136,6 +137,7 @@ REQUEST_RETURN = Shape(
         "no_notification": Boolean(),
         # Negative counts as 0, which here means "not given".
         "refund": Integer(),
+        "refund_to": _REFUND_TO,
         "location_id": _ID,
     }
 )
@@ -155,11 +157,12 @@ ADD_RECEIPT = Shape(
             most=LINES_MAX,
         ),
         "refund": Integer(least=0),
+        "refund_to": _REFUND_TO,
         "location_id": _ID,
         "note": Text(),
     }
 )
-SETTLE_RETURN = Shape({"refund": Integer(least=0)})
+SETTLE_RETURN = Shape({"refund": Integer(least=0), "refund_to": _REFUND_TO})
 
 RECEIVE_RETURN = Shape(
     {
@@ -176,6 +179,7 @@ RECEIVE_RETURN = Shape(
         ),
         # Negative counts as 0, and 0 means: no money.
         "refund": Number(),
+        "refund_to": _REFUND_TO,
         "location_id": _ID,
     }
 )

@@ -55,6 +55,7 @@ WORKS = {
             calls=2,
             rate={"embedded": Bar(30, 80), "distributed": Bar(15, 35)},
         ),
+        Work("fulfillment", "order fulfillment + shipment", calls=2),
         Work("sent", "replace claim + pack + send", calls=3),
         Work("convert", "replace claim + convert to refund", calls=2),
         Work("exchange", "exchange"),

@@ -1,7 +1,8 @@
 """What the benchmark's shop holds, as import documents. Pure.
 
 An order has two to four lines with taxes, an address, a shipping and a captured payment by the
-provider ``manual``. Claims are about one unit of its first line, whose price is always the same.
+provider ``manual``. Claims are about one unit of its first line, whose price is always the same;
+one unit of its last line is still to be sent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ STOCKED = 50_000_000
 NET, GROSS = 1000, 1200
 BOUGHT_AT = "2026-03-02T09:30:00+00:00"
 RETURN_OPTION, SHIPPING_OPTION = "so_bench_return", "so_bench_out"
+LOCATION = "sloc_bench"
 _TITLES = ("Mug, blue", "Teapot with lid", "Tray of oak", "Set of six glasses", "Lantern, small")
 
 
@@ -33,6 +35,20 @@ def line_id(number: int, line: int = 0) -> str:
     return f"item_bench_{number}_{line}"
 
 
+def waiting_line(number: int) -> str:
+    """The line of it that has a unit to be sent."""
+    return line_id(number, _lines_of(number) - 1)
+
+
+def fulfillment_id(number: int) -> str:
+    """What was sent of it."""
+    return f"ful_bench_{number}"
+
+
+def _lines_of(number: int) -> int:
+    return 2 + number % 3
+
+
 def shop() -> Record:
     """Everything that orders need, and stock in plenty."""
     option = {"region_id": "reg_bench", "amount": 0}
@@ -48,10 +64,8 @@ def shop() -> Record:
                 "countries": ["si"],
             }
         ],
-        "stock_locations": [{"id": "sloc_bench", "name": "Warehouse"}],
-        "sales_channels": [
-            {"id": "sc_bench", "name": "Shop", "stock_location_ids": ["sloc_bench"]}
-        ],
+        "stock_locations": [{"id": LOCATION, "name": "Warehouse"}],
+        "sales_channels": [{"id": "sc_bench", "name": "Shop", "stock_location_ids": [LOCATION]}],
         "shipping_options": [
             {**option, "id": RETURN_OPTION, "name": "Return parcel", "is_return": True},
             {**option, "id": SHIPPING_OPTION, "name": "Parcel", "is_return": False},
@@ -71,7 +85,7 @@ def shop() -> Record:
         "inventory_levels": [
             {
                 "variant_id": variant_id(number),
-                "location_id": "sloc_bench",
+                "location_id": LOCATION,
                 "stocked_quantity": STOCKED,
             }
             for number in numbers
@@ -89,9 +103,11 @@ def shop() -> Record:
 
 
 def order(number: int, *, lines: int | None = None) -> Record:
-    """An order, shipped and paid; two to four lines unless told otherwise."""
-    count = lines or 2 + number % 3
-    items = [_item(number, line) for line in range(count)]
+    """A paid order of two to four lines, all but a unit of it sent; with ``lines`` as many, and all
+    of it."""
+    items = [_item(number, line) for line in range(lines or _lines_of(number))]
+    if lines is None:
+        items[-1]["quantity"] += 1
     paid = sum(item["unit_price"] * item["quantity"] * 120 // 100 for item in items) + 480
     customer = number % VARIANTS
     address = {
@@ -112,7 +128,7 @@ def order(number: int, *, lines: int | None = None) -> Record:
         "tax_rate": None,
         "status": "completed",
         "payment_status": "captured",
-        "fulfillment_status": "shipped",
+        "fulfillment_status": "shipped" if lines else "partially_shipped",
         "sales_channel_id": "sc_bench",
         "created_at": BOUGHT_AT,
         "shipping_address": address,
@@ -136,9 +152,11 @@ def order(number: int, *, lines: int | None = None) -> Record:
         ],
         "fulfillments": [
             {
-                "id": f"ful_bench_{number}",
-                "items": [{"item_id": item["id"], "quantity": item["quantity"]} for item in items],
-                "location_id": "sloc_bench",
+                "id": fulfillment_id(number),
+                "items": [
+                    {"item_id": item["id"], "quantity": item["shipped_quantity"]} for item in items
+                ],
+                "location_id": LOCATION,
                 "tracking_numbers": [f"SI{number:09}"],
                 "shipped_at": BOUGHT_AT,
             }

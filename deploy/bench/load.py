@@ -93,6 +93,7 @@ class Load:
             "refund-return": lambda: self._claim("refund", comes_back=True),
             "replace": lambda: self._claim("replace"),
             "return": self._return,
+            "fulfillment": self._fulfillment,
             "sent": self._sent,
             "convert": self._convert,
             "exchange": self._exchange,
@@ -167,6 +168,20 @@ class Load:
             raise Wrong(f"{claim['id']} on order {number} has no return")
         if kind == "replace" and len(claim["additional_items"]) != 1:
             raise Wrong(f"{claim['id']} on order {number} replaces nothing")
+
+    async def _fulfillment(self) -> None:
+        number = self._next_order()
+        path = _order_path(number)
+        items = [{"item_id": document.waiting_line(number), "quantity": 1}]
+        body: dict[str, Any] = {"items": items, "location_id": document.LOCATION}
+        packed = (await self._post(f"{path}/fulfillment", body, f"fulfill-{number}"))["order"]
+        made = {each["id"] for each in packed["fulfillments"]} - {document.fulfillment_id(number)}
+        if len(made) != 1:
+            raise Wrong(f"order {number} has {len(made)} new fulfillments")
+        body = {"fulfillment_id": made.pop(), "tracking_numbers": [f"SI{number}"]}
+        sent = (await self._post(f"{path}/shipment", body, f"ship-{number}"))["order"]
+        if (status := sent["fulfillment_status"]) != "shipped":
+            raise Wrong(f"order {number} is {status}")
 
     async def _replacement(self, number: int, key: str) -> str:
         """A replace claim that may be sent; its path."""

@@ -11,8 +11,10 @@ from pathlib import Path
 from chassis import sources
 from deploy.assembly import PROCESSES
 from deploy.simulation import shop
-from deploy.simulation.books import Look, as_lines, audit
+from deploy.simulation.acts import ACTS
+from deploy.simulation.books import Look, as_lines
 from deploy.simulation.clients import CLIENTS, Client, History
+from deploy.simulation.judging import audit
 from deploy.simulation.weather import Weather, bus_faults
 from deploy.simulation.world import Process, WarmApps, World
 from deploy.verify import Finding, verify
@@ -92,7 +94,7 @@ async def _happen(
     clients = [Client(n, world, process, history, orders) for n in range(CLIENTS)]
     with weather.over():
         await process.boot()
-        await asyncio.gather(weather.blow(), *(client.run() for client in clients))
+        await asyncio.gather(weather.blow(), *(client.run(ACTS) for client in clients))
         await process.up.wait()
         calm_at = world.loop.time()
         async with Look(process.settings) as look:

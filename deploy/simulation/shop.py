@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
 
-ORDERS = 8
 LINES = 3
-UNITS = (1, 2, 4)
+UNITS = (1, 3, 6)
 NET, GROSS = 1000, 1200
 STOCKED = (0, 1, 2, 4, 1000)
+# Which of the variants the lines are, and which replace goods, as often as they stand here.
+BOUGHT = (1, 4, 5)
+WANTED = (1, 2, 3, 4, 5, 5, 5)
 REGION, CHANNEL, LOCATION = "reg_sim", "sc_sim", "sloc_sim"
-RETURN_OPTION = "so_sim_return"
+# Lines that were bought begin so; those of replacements do not.
+LINE = "item_sim_"
+CUSTOMER, CURRENCY = "cus_sim", "eur"
+RETURN_OPTION, SENDING_OPTION = "so_sim_return", "so_sim_send"
 _SOLD_AT = "2025-12-28T10:00:00+00:00"
-_PROVIDERS = (("manual",), ("fake",), ("fake", "manual"))
+_PAID = GROSS * sum(UNITS)
+
+
+@dataclass(frozen=True)
+class Sold:
+    """How an order is when the shop opens: units sent per line, and payments (provider, cents,
+    whether captured)."""
+
+    sent: tuple[int, ...]
+    payments: tuple[tuple[str, int, bool], ...]
+
+
+_SHIPPED = tuple(
+    Sold(UNITS, payments)
+    for payments in (
+        (("fake", _PAID, True),),
+        (("fake", 2 * GROSS, True), ("manual", _PAID - 2 * GROSS, True)),
+        (("manual", _PAID, True),),
+    )
+)
+# Some are to be packed, and of some the money is to be taken; amounts as in ``clients.AMOUNTS``.
+_SOLD = (
+    *(_SHIPPED * 3)[:8],
+    Sold((0, 0, 0), (("manual", _PAID, True),)),
+    Sold((0, 0, 0), (("fake", 2408, False), ("fake", _PAID - 2408, False))),
+    Sold((0, 1, 3), (("fake", 2402, False), ("manual", _PAID - 2402, True))),
+    Sold(UNITS, (("fake", 2409, False), ("manual", _PAID - 2409, False))),
+)
+ORDERS = len(_SOLD)
 
 
 def order_id(number: int) -> str:
@@ -24,7 +59,17 @@ def order_id(number: int) -> str:
 
 def line_id(order: int, line: int) -> str:
     """The id of one of its lines, from 1 to LINES."""
-    return f"item_sim_{order}_{line}"
+    return f"{LINE}{order}_{line}"
+
+
+def all_sent(lines: Iterable[str]) -> bool:
+    """Whether all units of these lines were sent before the shop opened."""
+    sent = {
+        line_id(number, line): units == UNITS[line - 1]
+        for number, sold in enumerate(_SOLD, 1)
+        for line, units in enumerate(sold.sent, 1)
+    }
+    return all(sent[line] for line in lines)
 
 
 def variant_id(number: int) -> str:
@@ -32,54 +77,60 @@ def variant_id(number: int) -> str:
     return f"variant_sim_{number}"
 
 
-def paid() -> int:
-    """What was paid for an order, in cents."""
-    return GROSS * sum(UNITS)
+def payments() -> dict[str, tuple[str, bool]]:
+    """Every payment: (its order, whether it is captured when the shop opens)."""
+    return {
+        f"pay_sim_{number}_{position}": (order_id(number), captured)
+        for number, sold in enumerate(_SOLD, 1)
+        for position, (_, _, captured) in enumerate(sold.payments, 1)
+    }
 
 
 def _order(number: int) -> Json:
+    sold = _SOLD[number - 1]
     items = [
         {
             "id": line_id(number, line),
-            "variant_id": variant_id(line),
+            "variant_id": variant_id(BOUGHT[line - 1]),
             "title": "Thing",
             "unit_price": NET,
             "quantity": units,
-            "fulfilled_quantity": units,
-            "shipped_quantity": units,
+            "fulfilled_quantity": sent,
+            "shipped_quantity": sent,
             "returned_quantity": 0,
-            "delivered_at": _SOLD_AT,
+            "delivered_at": _SOLD_AT if sent else None,
             "tax_lines": [{"rate": 20, "code": "VAT20", "name": "VAT 20 %"}],
             "adjustments": [],
         }
-        for line, units in enumerate(UNITS, 1)
+        for line, (units, sent) in enumerate(zip(UNITS, sold.sent, strict=True), 1)
     ]
-    providers = _PROVIDERS[number % len(_PROVIDERS)]
-    first = paid() if len(providers) == 1 else 2 * GROSS
-    amounts = (first, paid() - first)[: len(providers)]
+    is_captured = all(captured for _, _, captured in sold.payments)
+    how_sent = "partially_shipped" if any(sold.sent) else "not_fulfilled"
     return {
         "id": order_id(number),
         "display_id": number,
         "email": "sim@reclamo.example",
-        "customer_id": "cus_sim",
+        "customer_id": CUSTOMER,
         "region_id": REGION,
-        "currency_code": "eur",
+        "currency_code": CURRENCY,
         "tax_rate": None,
         "status": "completed",
-        "payment_status": "captured",
-        "fulfillment_status": "shipped",
+        "payment_status": "captured" if is_captured else "awaiting",
+        "fulfillment_status": "shipped" if sold.sent == UNITS else how_sent,
         "sales_channel_id": CHANNEL,
         "created_at": _SOLD_AT,
         "items": items,
-        "shipping_methods": [],
+        "shipping_methods": [
+            {"id": f"sm_sim_{number}", "shipping_option_id": SENDING_OPTION, "price": 0}
+        ],
         "payments": [
             {
                 "id": f"pay_sim_{number}_{position}",
                 "amount": amount,
                 "provider_id": provider,
-                "captured_at": _SOLD_AT,
+                "captured_at": _SOLD_AT if captured else None,
             }
-            for position, (provider, amount) in enumerate(zip(providers, amounts, strict=True), 1)
+            for position, (provider, amount, captured) in enumerate(sold.payments, 1)
         ],
         "fulfillments": [],
         "discounts": [],
@@ -93,7 +144,7 @@ def document() -> Json:
             {
                 "id": REGION,
                 "name": "Test",
-                "currency_code": "eur",
+                "currency_code": CURRENCY,
                 "tax_rate": 20,
                 "tax_code": "VAT20",
                 "countries": ["si"],
@@ -108,11 +159,18 @@ def document() -> Json:
                 "region_id": REGION,
                 "amount": 350,
                 "is_return": True,
-            }
+            },
+            {
+                "id": SENDING_OPTION,
+                "name": "Parcel",
+                "region_id": REGION,
+                "amount": 0,
+                "is_return": False,
+            },
         ],
         "customers": [
             {
-                "id": "cus_sim",
+                "id": CUSTOMER,
                 "email": "sim@reclamo.example",
                 "first_name": "Sim",
                 "last_name": "Ulation",
@@ -126,7 +184,7 @@ def document() -> Json:
                 "sku": f"SIM-{number}",
                 "manage_inventory": True,
                 "allow_backorder": False,
-                "prices": [{"currency_code": "eur", "amount": NET}],
+                "prices": [{"currency_code": CURRENCY, "amount": NET}],
             }
             for number in range(1, len(STOCKED) + 1)
         ],

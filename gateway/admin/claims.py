@@ -22,17 +22,21 @@ _QUEUES = ("needs_review", "waiting_for_return", "stuck")
 
 @router.get("/admin/claims")
 async def list_claims(request: Request, parts: Parts, who: Who) -> Response:
-    """A page of claims, newest first: {claims, count, offset, limit}. ``queue`` names what somebody
-    has to look at; ``is_open``, ``assigned_to``, ``created_at[gte]`` and ``[lt]`` narrow it, ``q``
-    searches number, e-mail and customer of the orders. ``expand=order`` shows whose each is."""
+    """A page of claims, by default the newest first: {claims, count, offset, limit}. ``order``
+    names fields to sort by, separated by commas, each with - for descending. ``queue`` names what
+    somebody has to look at; ``is_open``, ``assigned_to``, ``created_at[gte]`` and ``[lt]`` narrow
+    it, ``q`` searches number, e-mail and customer of the orders. ``expand=order`` shows whose each
+    is."""
     query = wire.query(request)
-    known = {*_FILTERS, "queue", "is_open", "created_at", "q", "expand", "limit", "offset"}
+    known = {*_FILTERS, "queue", "is_open", "created_at", "q"}
+    known |= {"expand", "order", "limit", "offset"}
     wire.reject_unknown(query, known)
     limit, offset = wire.paging(query, default=50, most=100)
     expand = _one_of(query, "expand", ("order",))
     params: dict[str, Any] = {name: wire.text(query, name) for name in _FILTERS} | {
         "queue": _one_of(query, "queue", _QUEUES),
         "is_open": _one_of(query, "is_open", ("true", "false")),
+        "order": wire.text(query, "order"),
         **wire.days(query, "created_at"),
         "limit": limit,
         "offset": offset,
@@ -176,17 +180,22 @@ async def close_claim(request: Request, claim_id: str, parts: Parts, who: Who) -
 
     async def work() -> Any:
         check(bodies.EMPTY, body)
-        return await _worked_on(parts, who, claim_id, "close", {})
+        return await _worked_on(parts, who, claim_id, "close", {}, tried.upstream_headers)
 
     tried = answers.attempt(request, body)
     return await answers.once(parts.database, who=who, tried=tried, work=work)
 
 
 async def _worked_on(
-    parts: Gate, who: Principal, claim_id: str, act: str, body: dict[str, Any]
+    parts: Gate,
+    who: Principal,
+    claim_id: str,
+    act: str,
+    body: dict[str, Any],
+    headers: dict[str, str] | None = None,
 ) -> Any:
     path = f"/claims/{segment(claim_id)}"
-    await parts.claims.send("POST", f"{path}/{act}", who=who, body=body)
+    await parts.claims.send("POST", f"{path}/{act}", who=who, body=body, headers=headers)
     return await _whole(parts, who, claim_id)
 
 

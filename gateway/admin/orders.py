@@ -355,7 +355,7 @@ async def request_return(request: Request, order_id: str, parts: Parts, who: Who
 
     async def work() -> Any:
         given = check(bodies.REQUEST_RETURN, body)
-        names = ("items", "return_shipping", "no_notification", "location_id")
+        names = ("items", "return_shipping", "no_notification", "location_id", "refund_to")
         wanted = {name: given.get(name) for name in names} | {
             "order_id": order_id,
             # As given: returns tells a negative amount (0) from 0 (not given).

@@ -72,6 +72,7 @@ async def receive_return(request: Request, return_id: str, parts: Parts, who: Wh
         wanted = {
             "items": given["items"],
             "refund": None if refund is None else max(int(refund), 0),
+            "refund_to": given.get("refund_to"),
             "location_id": given.get("location_id"),
         }
         path = f"/returns/{segment(return_id)}/receive"

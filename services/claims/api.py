@@ -97,12 +97,18 @@ async def assign_claim(claim_id: str, body: schemas.AssignClaim, db: Db, who: Wh
 
 
 @router.post("/claims/{claim_id}/close")
-async def close_claim(claim_id: str, body: schemas.CloseClaim, db: Db, who: Who) -> Response:
+async def close_claim(
+    claim_id: str, body: schemas.CloseClaim, db: Db, who: Who, attempt: Tries
+) -> Response:
     """The work on a claim is over: {claim_id}."""
     _may_write(who)
     async with http.accepting(db) as tx:
         await operations.close_claim(
-            tx, claim_id=claim_id, order_id=body.order_id, by=who.id, now=clock.now()
+            tx,
+            claim_id=claim_id,
+            order_id=body.order_id,
+            caller=_caller(who, attempt),
+            now=clock.now(),
         )
     return http.json_response({"claim_id": claim_id})
 
@@ -276,10 +282,12 @@ async def list_claims(
     created_before: datetime | None = None,
     is_open: bool | None = None,
     queue: Literal["needs_review", "waiting_for_return", "stuck"] | None = None,
+    order: str = queries.NEWEST_FIRST,
     after: str | None = None,
 ) -> Response:
-    """A page of claims, newest first: {claims, count, offset, limit}. ``order_id`` may repeat, and
-    so may ``line_id``, which names replacement lines. ``queue``: what somebody has to look at.
+    """A page of claims, by default the newest first: {claims, count, offset, limit}. ``order_id``
+    may repeat, and so may ``line_id``, which names replacement lines. ``queue``: what somebody has
+    to look at. ``order``: fields to sort by, separated by commas, - in front for descending.
     With ``after`` only ids behind that one, in the order of ids.
     """
     _may_read(who)
@@ -300,6 +308,7 @@ async def list_claims(
             filters=filters,
             queue=queue,
             is_open=is_open,
+            order=order,
             limit=limit,
             offset=offset,
             after=after,

@@ -137,11 +137,11 @@ async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
 
 
 async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
-    """Every fulfillment of a claim: id, claim_id, order_id, state, uses_stock, items,
-    shipped_at."""
+    """Every fulfillment of a claim: id, request_id (who asked for it), claim_id, order_id, state,
+    uses_stock, items, shipped_at."""
     return await tx.fetch(
-        "SELECT f.id, f.claim_id, c.order_id, f.state, f.uses_stock, f.items, f.shipped_at"
-        " FROM claim_fulfillments f JOIN claims c ON c.id = f.claim_id"
+        "SELECT f.id, f.request_id, f.claim_id, c.order_id, f.state, f.uses_stock, f.items,"
+        " f.shipped_at FROM claim_fulfillments f JOIN claims c ON c.id = f.claim_id"
         f"{' WHERE f.id IN :ids' if ids is not None else ''} ORDER BY f.id",
         ids=ids,
     )
@@ -149,12 +149,12 @@ async def fulfillments(tx: Tx, ids: list[str] | None = None) -> list[Row]:
 
 async def claims(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every claim as the others should know it: id, order_id, type, status, payment_status,
-    refund_amount, return_id, recovery_point, wants_stock, stock_id (under which inventory holds its
-    goods), difference_due; exchanges among them."""
+    refund_amount, return_id, recovery_point, closed_at, wants_stock, stock_id (under which
+    inventory holds its goods), difference_due; exchanges among them."""
     return await tx.fetch(
         "SELECT c.id, c.order_id, c.type, c.status, c.payment_status, c.refund_amount,"
-        " c.difference_due,"
-        " c.return_id, c.recovery_point, COALESCE(c.stock_id, c.id) AS stock_id,"
+        " c.difference_due, c.return_id, c.recovery_point, c.closed_at,"
+        " COALESCE(c.stock_id, c.id) AS stock_id,"
         " EXISTS (SELECT 1 FROM additional_items a WHERE a.claim_id = c.id) AS wants_stock"
         f" FROM claims c{' WHERE c.id IN :ids OR c.stock_id IN :ids' if ids is not None else ''}",
         ids=ids,

@@ -545,11 +545,13 @@ async def assign_claim(
 
 
 async def close_claim(
-    tx: Tx, *, claim_id: str, order_id: str | None, by: str, now: datetime
+    tx: Tx, *, claim_id: str, order_id: str | None, caller: Caller, now: datetime
 ) -> None:
-    """Say that the work on a claim is over. Raises ClaimNotFound, and as ``domain.close``."""
-    claim = await _workable(tx, claim_id, order_id)
-    await saying.say(tx, claim, domain.close(claim=claim, by=by, now=now), now)
+    """Say that the work on a claim is over, once under a key. Raises ClaimNotFound, KeyReused, and
+    as ``domain.close``."""
+    if await seen(tx, caller, claim_id) is None:
+        claim = await _workable(tx, claim_id, order_id)
+        await saying.say(tx, claim, domain.close(claim=claim, by=caller.principal, now=now), now)
 
 
 async def _workable(tx: Tx, claim_id: str, order_id: str | None) -> Claim:

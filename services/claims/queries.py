@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chassis.db import Row, Tx
-from chassis.errors import Refusal
+from chassis.errors import Invalid, Refusal
 from chassis.http import rebuilt
 from chassis.saga_log import load
 from chassis.values import derived_id
@@ -44,6 +44,20 @@ QUEUES = {
     " AND s.next_at IS NOT NULL AND s.created_at <= :stuck_before)",
 }
 STUCK_S = 300
+# What a list may be sorted by. What no claim has to have counts as less than anything, on every
+# database.
+_SORTABLE = {
+    "id": "id",
+    "order_id": "order_id",
+    "type": "type",
+    "status": "status",
+    "payment_status": "payment_status",
+    "refund_amount": "COALESCE(refund_amount, -1)",
+    "is_open": f"CASE WHEN {_IS_OPEN} THEN 1 ELSE 0 END",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
+NEWEST_FIRST = "-created_at"
 
 
 async def outcome_of_creation(tx: Tx, *, claim_id: str) -> dict[str, Any] | Refusal | None:
@@ -113,14 +127,15 @@ async def list_claims(
     filters: dict[str, Any],
     queue: str | None = None,
     is_open: bool | None = None,
+    order: str = NEWEST_FIRST,
     limit: int,
     offset: int,
     now: datetime,
     after: str | None = None,
 ) -> tuple[list[Row], int]:
-    """A page of claims, newest first, and how many there are in all: the visible ones, or those
-    of a work queue.
+    """A page of claims, and how many there are in all: the visible ones, or those of a work queue.
 
+    ``order``: fields separated by commas, each with - for descending; raises Invalid for another.
     ``after`` pages by id instead: whoever reads everything meets no claim twice and misses none.
     """
     conditions = [QUEUES[queue] if queue else _VISIBLE, *(_FILTERS[name] for name in filters)]
@@ -130,7 +145,7 @@ async def list_claims(
         filters = filters | {"stuck_before": now - timedelta(seconds=STUCK_S)}
     where = " AND ".join(conditions)
     count = await tx.fetch_value(f"SELECT COUNT(*) FROM claims WHERE {where}", **filters)
-    sorting, behind = "created_at DESC, id DESC", {}
+    sorting, behind = _sorting(order), {}
     if after is not None:
         where, sorting, behind = f"{where} AND id > :after", "id", {"after": after}
     rows = await tx.fetch(
@@ -142,6 +157,22 @@ async def list_claims(
         offset=offset,
     )
     return await complete(tx, rows=rows, shape=_claim), int(count)
+
+
+def _sorting(order: str) -> str:
+    """The terms of ORDER BY; the last is the id, so that pages neither repeat nor miss a claim."""
+    terms, direction = [], "ASC"
+    for field in order.split(","):
+        name, direction = field.removeprefix("-"), "DESC" if field.startswith("-") else "ASC"
+        if name not in _SORTABLE:
+            told = ", ".join(_SORTABLE)
+            raise Invalid(
+                "order_unknown_field",
+                f"Claims cannot be sorted by {name[:100]!r}: order takes {told}, each with - in"
+                " front for descending",
+            )
+        terms.append(f"{_SORTABLE[name]} {direction}")
+    return ", ".join([*terms, f"id {direction}"])
 
 
 async def complete(

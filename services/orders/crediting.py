@@ -23,11 +23,11 @@ async def grant(
     currency_code: str,
     amount: int,
     order_id: str,
-    claim_id: str,
+    claim_id: str | None,
     refund_id: str,
     now: datetime,
 ) -> None:
-    """The refund of a claim becomes credit."""
+    """The refund of a claim or of a receipt becomes credit."""
     await book(
         tx,
         entry_id=derived_id("sce", refund_id, "granted"),

@@ -530,6 +530,7 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
         lines=holding.snapshots(lines, hold.shares),
         return_shipping=quote,
         no_notification=order.no_notification,
+        refund_to=command.refund_to,
     )
     if not await holding.add_remedy(
         tx,
@@ -560,6 +561,8 @@ async def _decide_return(
     remedies.check_return(
         order_status=order.row["status"], lines=lines, foreign=foreign, quantities=quantities
     )
+    customer_id = order.row["customer_id"]
+    domain.check_destination(refund_to=command.refund_to, customer_id=customer_id)
     quote, cost = await holding.quote_of(tx, order, command.return_shipping)
     hold = remedies.decide_return(
         lines=lines,

@@ -82,7 +82,7 @@ class OpenOrder:
 @dataclass(frozen=True)
 class Cause:
     """Why money goes back. ``kind`` is claim, receipt, exchange or manual; ``payment_id`` is named
-    where it is one payment's and not the order's. ``to`` is payment or, for a claim,
+    where it is one payment's and not the order's. ``to`` is payment or, for a claim or a receipt,
     store_credit."""
 
     kind: str
@@ -191,7 +191,8 @@ async def begin_refund(
         _say_refunded(order, cause.refund_id, amount, cause.kind, cause.id, cause.no_notification)
         if cause.to == STORE_CREDIT:
             account = str(order.row["customer_id"])
-            await _give_credit(tx, order, cause.refund_id, cause.id, account, amount, now)
+            claim_id = cause.id if cause.kind == "claim" else None
+            await _give_credit(tx, order, cause.refund_id, claim_id, account, amount, now)
     return state
 
 
@@ -218,7 +219,7 @@ async def _give_credit(
     tx: Tx,
     order: OpenOrder,
     refund_id: str,
-    claim_id: str,
+    claim_id: str | None,
     customer_id: str,
     amount: int,
     now: datetime,

@@ -44,6 +44,7 @@ class _Booking:
     amount: int
     explanation: list[Part]
     why: tuple[str, str] | None
+    to: str = domain.PAYMENT
     owed: int = 0
     owed_explanation: tuple[Part, ...] = ()
 
@@ -71,7 +72,7 @@ async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: da
     """Book a receipt that is new here, start its refund, and answer once the money is decided."""
     remedy = await store.remedy(tx, remedy_id=command.claim_id or command.return_id)
     if command.settle_owed:
-        booking = await _decide_owed(tx, order, command)
+        booking = await _decide_owed(tx, order, remedy, command)
     else:
         booking = await _decide_receipt(tx, order, remedy, command)
     await _book_receipt(tx, order, remedy, booking, command.receipt_id, now)
@@ -153,7 +154,8 @@ async def _decide_receipt(
         parts = remedies.explain_receipt(before=held, now=now_held, lines=lines, **terms)
     else:
         amount, parts = _given_at_receipt(order, command)
-    why = why or _blocked(order, amount)
+    to = _destination(remedy, command)
+    why = why or _blocked(order, amount, to)
     owed, owed_parts = 0, []
     if why is not None:
         owed, owed_parts, amount, parts = amount, parts, 0, []
@@ -169,12 +171,15 @@ async def _decide_receipt(
         amount=amount,
         explanation=parts,
         why=why,
+        to=to,
         owed=owed,
         owed_explanation=tuple(owed_parts),
     )
 
 
-async def _decide_owed(tx: Tx, order: OpenOrder, command: SettleReturnReceipt) -> _Booking:
+async def _decide_owed(
+    tx: Tx, order: OpenOrder, remedy: Row | None, command: SettleReturnReceipt
+) -> _Booking:
     """Pay what receipts of the return left owed, or less where somebody decided so."""
     rows = await store.take_owed(tx, return_id=command.return_id)
     parts = [Part(**part) for row in rows for part in row["explanation"] or ()]
@@ -183,7 +188,8 @@ async def _decide_owed(tx: Tx, order: OpenOrder, command: SettleReturnReceipt) -
         less = max(0, command.refund) - amount
         parts.append(Part(None, "waived", None, less, f"{command.refund} paid instead of {amount}"))
         amount += less
-    why = _blocked(order, amount)
+    to = _destination(remedy, command)
+    why = _blocked(order, amount, to)
     if not amount:
         parts = []
     booking = _Booking(
@@ -196,6 +202,7 @@ async def _decide_owed(tx: Tx, order: OpenOrder, command: SettleReturnReceipt) -
         amount=amount,
         explanation=parts,
         why=None,
+        to=to,
     )
     if why is None:
         return booking
@@ -209,8 +216,19 @@ async def _decide_owed(tx: Tx, order: OpenOrder, command: SettleReturnReceipt) -
     )
 
 
-def _blocked(order: OpenOrder, amount: int) -> tuple[str, str] | None:
+def _destination(remedy: Row | None, command: SettleReturnReceipt) -> str:
+    """Where the money goes: as told now, else as the return was requested."""
+    asked: Row = (remedy and remedy["answer"]) or {}
+    return str(command.refund_to or asked.get("refund_to") or domain.PAYMENT)
+
+
+def _blocked(order: OpenOrder, amount: int, to: str) -> tuple[str, str] | None:
     """Why so much cannot be paid now, if it cannot."""
+    try:
+        if amount:
+            domain.check_destination(refund_to=to, customer_id=order.row["customer_id"])
+    except Refusal as no:
+        return no.code, no.message
     if amount and order.row["status"] == "canceled":
         return "order_canceled", "A canceled order cannot be registered as received"
     if amount > order.money.refundable:
@@ -322,7 +340,13 @@ async def _refund_receipt(
     return await paying.begin_refund(
         tx,
         order,
-        Cause("receipt", command.receipt_id, "return", no_notification=order.no_notification),
+        Cause(
+            "receipt",
+            command.receipt_id,
+            "return",
+            no_notification=order.no_notification,
+            to=booking.to,
+        ),
         domain.split(amount=booking.amount, payments=payments),
         hold=False,
         reply_to=reply_address(),

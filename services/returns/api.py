@@ -81,6 +81,7 @@ async def request_return(
             ],
             return_shipping=body.shipping(),
             refund=body.refund,
+            refund_to=body.refund_to,
             receive_now=body.receive_now,
             location_id=body.location_id,
             no_notification=body.no_notification,
@@ -123,6 +124,7 @@ async def receive_return(
                 for item in body.items
             ],
             refund=body.refund,
+            refund_to=body.refund_to,
             location_id=body.location_id,
             note=body.note,
             now=clock.now(),
@@ -151,6 +153,7 @@ async def settle_return(
             caller=_caller(who, attempt),
             return_id=return_id,
             refund=body.refund,
+            refund_to=body.refund_to,
             now=clock.now(),
         )
     return await http.settled(

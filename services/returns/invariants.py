@@ -107,13 +107,14 @@ async def rows(tx: Tx, ids: list[str] | None) -> dict[str, list[Row]]:
 
 async def returns(tx: Tx, ids: list[str] | None = None) -> list[Row]:
     """Every return as the others should know it: id, order_id, claim_id, state, status,
-    refund_amount, refunded_amount.
+    refund_amount, refunded_amount, closed_at.
 
     Orders holds its units while the state is not opening, canceled or refused; those of a return
     with a ``claim_id`` are held under the claim.
     """
     return await tx.fetch(
-        "SELECT id, order_id, claim_id, state, status, refund_amount, refunded_amount FROM returns"
+        "SELECT id, order_id, claim_id, state, status, refund_amount, refunded_amount, closed_at"
+        " FROM returns"
         f"{' WHERE id IN :ids OR claim_id IN :ids' if ids is not None else ''} ORDER BY id",
         ids=ids,
     )

@@ -52,6 +52,7 @@ async def request_return(
     items: Sequence[Item],
     return_shipping: Mapping[str, Any] | None = None,
     refund: int | None = None,
+    refund_to: str | None = None,
     receive_now: bool = False,
     location_id: str | None = None,
     no_notification: bool | None = None,
@@ -68,7 +69,8 @@ async def request_return(
     Raises the refusals of `domain.merged`, NothingToReturn, ReasonUnknown, ReasonIsCategory,
     KeyReused, and Forbidden for a customer who fixes a refund or receives goods.
     """
-    if caller.is_customer and (refund is not None or receive_now or location_id is not None):
+    fixed = (refund, refund_to, location_id)
+    if caller.is_customer and (receive_now or any(each is not None for each in fixed)):
         raise Forbidden("forbidden", "A customer cannot fix a refund or receive goods.")
     return_id = new_id("ret")
     first = await joined(tx, caller, return_id)
@@ -109,6 +111,7 @@ async def request_return(
             ],
             "refund": return_.refund_given,
             "return_shipping": None if return_shipping is None else dict(return_shipping),
+            "refund_to": refund_to,
         },
         now=now,
     )
@@ -307,6 +310,7 @@ async def receive_return(
     return_id: str,
     items: Sequence[Item],
     refund: int | None = None,
+    refund_to: str | None = None,
     location_id: str | None = None,
     note: str | None = None,
     now: datetime,
@@ -316,16 +320,25 @@ async def receive_return(
     Without any units nothing is booked. Raises ReturnNotFound, ReturnBusy (another receipt is
     under way), AlreadyReceived, ReceiptOfCanceled, TooManyDamaged, KeyReused.
     """
-    parcel = receipts.Parcel(items, location_id=location_id, refund=refund, note=note)
+    parcel = receipts.Parcel(
+        items, location_id=location_id, refund=refund, refund_to=refund_to, note=note
+    )
     return await receipts.receive(tx, caller, return_id, parcel, now)
 
 
 async def settle_owed(
-    tx: Tx, *, caller: Caller, return_id: str, refund: int | None, now: datetime
+    tx: Tx,
+    *,
+    caller: Caller,
+    return_id: str,
+    refund: int | None,
+    refund_to: str | None = None,
+    now: datetime,
 ) -> str:
-    """Pay what receipts could not, or ``refund`` instead of it (0: nothing); the id of the receipt
-    that does. Raises as ``receive_return``, NothingOwed, MoreThanOwed."""
-    return await receipts.settle_owed(tx, caller, return_id, refund, now)
+    """Pay what receipts could not, or ``refund`` instead of it (0: nothing), where it was to go or
+    to ``refund_to``; the id of the receipt that does. Raises as ``receive_return``, NothingOwed,
+    MoreThanOwed."""
+    return await receipts.settle_owed(tx, caller, return_id, refund, refund_to, now)
 
 
 async def continue_receipt(

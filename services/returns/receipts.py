@@ -24,11 +24,13 @@ from services.returns.saga import RETURN_RECEIPT, SAGAS
 
 @dataclass(frozen=True)
 class Parcel:
-    """What arrived, where, and what is to be paid for it: None counts it, 0 is honored."""
+    """What arrived, where, and what is to be paid for it: None counts it, 0 is honored. Where that
+    goes: None is as it was requested."""
 
     items: Sequence[Item]
     location_id: str | None = None
     refund: int | None = None
+    refund_to: str | None = None
     note: str | None = None
 
 
@@ -74,13 +76,18 @@ async def start(
         note=parcel.note,
         now=now,
     )
-    facts = {"location_id": place, "refund": refund, "settle_owed": False}
+    facts = {"location_id": place, "refund": refund, "refund_to": parcel.refund_to}
     await _begin(tx, return_, receipt_id, lines, facts, now)
     return receiving
 
 
 async def settle_owed(
-    tx: Tx, caller: Caller, return_id: str, refund: int | None, now: datetime
+    tx: Tx,
+    caller: Caller,
+    return_id: str,
+    refund: int | None,
+    refund_to: str | None,
+    now: datetime,
 ) -> str:
     """A receipt without goods that pays what others could not; its id."""
     receipt_id = new_id("rcpt")
@@ -100,7 +107,7 @@ async def settle_owed(
         settles_owed=True,
         now=now,
     )
-    facts = {"location_id": None, "refund": refund, "settle_owed": True}
+    facts = {"location_id": None, "refund": refund, "refund_to": refund_to, "settle_owed": True}
     await _begin(tx, return_, receipt_id, (), facts, now)
     await store.save_return(tx, after, now=now)
     told = {"receipt_id": receipt_id, "owed_amount": return_.owed_amount, "refund": refund}
@@ -197,7 +204,7 @@ async def settle(tx: Tx, reply: ReturnReceiptSettled, now: datetime) -> None:
         return_,
         lines=lines,
         refund_amount=reply.refund_amount,
-        action_required=reply.action_required,
+        action_required=reply.action_required or _owes(return_, saga.facts),
         now=now,
     )
     settled = await say(tx, settled, ReturnReceived)
@@ -218,6 +225,11 @@ async def settle(tx: Tx, reply: ReturnReceiptSettled, now: datetime) -> None:
         note=reply.message,
     )
     _wake(tx, return_id=return_.id, receipt_id=reply.receipt_id)
+
+
+def _owes(return_: Return, facts: dict[str, Any]) -> bool:
+    """Whether earlier receipts left money owed, which this one did not come to settle."""
+    return return_.owed_amount > 0 and not facts.get("settle_owed")
 
 
 def _warnings(facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def _place_hold(facts: Facts) -> PlaceReturnHold:
         lines=facts["lines"],
         refund=facts["refund"],
         return_shipping=facts["return_shipping"],
+        refund_to=facts.get("refund_to") or "payment",
     )
 
 
@@ -95,6 +96,7 @@ def _settle_receipt(facts: Facts) -> SettleReturnReceipt:
         lines=facts["lines"],
         refund=facts["refund"],
         settle_owed=facts.get("settle_owed", False),
+        refund_to=facts.get("refund_to"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -16,6 +16,7 @@ Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$"
 Label = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 Amount = Annotated[int, Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 Quantity = Annotated[int, Field(le=QUANTITY_MAX)]
+Destination = Literal["payment", "store_credit"]
 
 
 class _Body(BaseModel):
@@ -59,6 +60,7 @@ class RequestReturn(_Body):
     items: Annotated[list[RequestItem], Field(max_length=ITEMS_MAX)]
     return_shipping: Shipping | None = None
     refund: Amount | None = None
+    refund_to: Destination | None = None
     receive_now: bool = False
     location_id: Id | None = None
     no_notification: bool | None = None
@@ -80,7 +82,8 @@ class ReceiveItem(_Body):
 
 
 class ReceiveReturn(_Body):
-    """Book a parcel. Without ``refund`` the return's amount applies, for what came."""
+    """Book a parcel. Without ``refund`` the return's amount applies, for what came; without
+    ``refund_to`` it goes where the request said."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -91,6 +94,7 @@ class ReceiveReturn(_Body):
 
     items: Annotated[list[ReceiveItem], Field(max_length=ITEMS_MAX)]
     refund: Amount | None = None
+    refund_to: Destination | None = None
     location_id: Id | None = None
     note: Text | None = None
 
@@ -99,6 +103,7 @@ class SettleReturn(_Body):
     """Pay what receipts left owed, or ``refund`` instead of it: 0 waives it."""
 
     refund: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] | None = None
+    refund_to: Destination | None = None
 
 
 class CreateReason(_Body):

@@ -428,7 +428,10 @@ class ReplacementWithdrawalRejected(Rejection):
 
 
 class PlaceReturnHold(Command):
-    """Said by returns when a return is requested; heard by orders. Holds units, never money."""
+    """Said by returns when a return is requested; heard by orders. Holds units, never money.
+
+    ``refund_to`` is payment, or store_credit: where the money of its receipts goes.
+    """
 
     key: ClassVar[str] = "orders.return-hold.place"
     example: ClassVar[dict[str, Any]] = {
@@ -437,19 +440,21 @@ class PlaceReturnHold(Command):
         "lines": [_LINE],
         "refund": None,
         "return_shipping": None,
+        "refund_to": "payment",
     }
     return_id: str
     order_id: str
     lines: list[LineQuantity]
     refund: int | None = None
     return_shipping: ReturnShipping | None = None
+    refund_to: str = "payment"
 
 
 class ReturnHoldPlaced(Event):
     """Said by orders when the units of a return are held; heard by returns.
 
     ``amount`` is the refund to expect (minor units; may be negative when the label is dearer
-    than the goods).
+    than the goods), ``refund_to`` where it will go.
     """
 
     key: ClassVar[str] = "orders.return-hold.placed.v1"
@@ -462,6 +467,7 @@ class ReturnHoldPlaced(Event):
         "lines": [_SNAPSHOT],
         "return_shipping": None,
         "no_notification": False,
+        "refund_to": "payment",
     }
     return_id: str
     order_id: str
@@ -471,6 +477,7 @@ class ReturnHoldPlaced(Event):
     lines: list[LineSnapshot] = []
     return_shipping: ShippingQuote | None = None
     no_notification: bool = False
+    refund_to: str = "payment"
 
 
 class ReturnHoldRejected(Rejection):
@@ -556,7 +563,7 @@ class SettleReturnReceipt(Command):
     ``claim_id`` is set for a return that a claim opened: its units live under the claim's remedy
     and its money was settled there. ``refund`` null means "what the received units are worth".
     With ``settle_owed`` nothing arrived: what earlier receipts of the return left owed is to be
-    paid, or ``refund`` instead of it.
+    paid, or ``refund`` instead of it. ``refund_to`` null means "as the return was requested".
     """
 
     key: ClassVar[str] = "orders.return-receipt.settle"
@@ -568,6 +575,7 @@ class SettleReturnReceipt(Command):
         "lines": [_LINE],
         "refund": None,
         "settle_owed": False,
+        "refund_to": None,
     }
     receipt_id: str
     return_id: str
@@ -576,6 +584,7 @@ class SettleReturnReceipt(Command):
     lines: list[LineQuantity]
     refund: int | None = None
     settle_owed: bool = False
+    refund_to: str | None = None
 
 
 class ReturnReceiptSettled(Event):

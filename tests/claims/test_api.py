@@ -260,6 +260,21 @@ class TestCancel:
         )
 
 
+class TestClose:
+    async def test_a_repeat_under_its_key_is_told_the_same_and_another_is_refused(
+        self, door: Door
+    ) -> None:
+        claim_id = await a_claim(door)
+        path, key = f"/claims/{claim_id}/close", {"idempotency-key": "close_1"}
+        first = await door.client.post(path, json={}, headers=key)
+        again = await door.client.post(path, json={}, headers=key)
+        assert (again.status_code, again.json()) == (200, first.json())
+        other = await door.client.post(path, json={}, headers={"idempotency-key": "close_2"})
+        assert (other.status_code, other.json()["code"]) == (409, "claim_closed")
+        names = [name for name, _ in await door.world.events(claim_id)]
+        assert names.count("claim.closed") == 1
+
+
 class TestRead:
     async def test_a_page_says_how_many_there_are(self, door: Door) -> None:
         made = [await a_claim(door, key=f"key_{number}") for number in range(3)]
@@ -283,6 +298,39 @@ class TestRead:
         (claim,) = (await door.get("/claims", type="replace")).json()["claims"]
         assert await ids(line_id=[claim["additional_items"][0]["id"], "x"]) == {replace}
         assert await ids(line_id="item_1") == set()
+
+    async def test_it_is_sorted_as_asked_and_its_pages_fit_together(self, door: Door) -> None:
+        asked = [a_replacement(order_id=f"order_{n}") for n in (3, 1)] + [a_request()]
+        third, first, paid = [
+            await a_claim(door, request, key=f"key_{number}")
+            for number, request in enumerate(asked)
+        ]
+        await door.client.post(f"/claims/{third}/close", json={})
+
+        async def ids(order: str) -> list[str]:
+            pages = [
+                (await door.get("/claims", order=order, limit=1, offset=offset)).json()
+                for offset in range(3)
+            ]
+            assert {page["count"] for page in pages} == {3}
+            return [claim["id"] for page in pages for claim in page["claims"]]
+
+        assert await ids("created_at") == await ids("id") == [third, first, paid]
+        assert await ids("-created_at") == [paid, first, third]
+        # What is equal follows by id, in the direction of the last field.
+        assert await ids("order_id") == [first, paid, third]
+        assert await ids("-order_id") == [third, paid, first]
+        assert await ids("is_open") == [third, first, paid]
+        assert await ids("-is_open,-created_at") == [paid, first, third]
+        assert await ids("type,-id") == [paid, first, third]
+        assert await ids("-refund_amount,id") == [paid, third, first]
+        assert await ids("-updated_at") == [third, paid, first]
+
+    @pytest.mark.parametrize("order", ["email", "", "created_at,", "id DESC", "--id"])
+    async def test_what_it_cannot_be_sorted_by_is_named(self, door: Door, order: str) -> None:
+        answer = await door.get("/claims", order=order)
+        assert (answer.status_code, answer.json()["code"]) == (422, "order_unknown_field")
+        assert "order takes id, order_id, type, status," in answer.json()["detail"]
 
     @pytest.mark.parametrize("params", [{"limit": -1}, {"limit": 100_000}, {"offset": -1}])
     async def test_absurd_pages_are_refused(self, door: Door, params: dict[str, int]) -> None:

@@ -213,6 +213,35 @@ async def test_only_a_right_answer_counts_as_good(
     assert result.done == ({} if errors + refusals else {"refund": 3})
 
 
+@pytest.mark.parametrize(
+    ("made", "status", "errors"),
+    [(1, "shipped", 0), (0, "shipped", 3), (2, "shipped", 3), (1, "partially_shipped", 3)],
+    ids=["well", "none", "twice", "not sent"],
+)
+async def test_a_fulfillment_counts_once_it_is_there_and_sent(
+    made: int, status: str, errors: int
+) -> None:
+    def answer(number: int) -> tuple[int, dict[str, Any]]:
+        ids = [document.fulfillment_id(number), *(f"ful_{n}" for n in range(made))]
+        order = {"fulfillments": [{"id": id_} for id_ in ids], "fulfillment_status": status}
+        return 200, {"order": order}
+
+    async with _answering(answer) as url:
+        plan = Plan(url, {}, ["fulfillment"], 2, seconds=30, warmup_s=0, fresh=[1, 2, 3])
+        result = await load.run(plan)
+    assert (result.errors, result.refusals, result.ran_out) == (errors, 0, True)
+
+
+def test_of_an_order_one_unit_is_to_be_sent_and_of_the_history_none() -> None:
+    for number in (1, 2, 3):
+        items = document.order(number)["items"]
+        waiting = {item["id"]: item["quantity"] - item["shipped_quantity"] for item in items}
+        assert waiting.pop(document.waiting_line(number)) == 1
+        assert set(waiting.values()) == {0}
+    (item,) = document.order(4, lines=1)["items"]
+    assert item["quantity"] == item["shipped_quantity"]
+
+
 def test_a_run_with_an_error_a_refusal_or_a_finding_is_in_trouble() -> None:
     cell = {"mode": "embedded", "work": "refund", "units": 9, "errors": 0, "refusals": 0}
     cell |= {"samples": []}

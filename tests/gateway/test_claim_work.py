@@ -381,3 +381,21 @@ class TestList:
         for nothing in ("q=nobody", "q=ben%40shop", "q=ana%40shop&order_id=order_ben"):
             assert await listed(shop, nothing) == []
         assert (await shop.get("/admin/claims?expand=customer")).status_code == 400
+
+    async def test_it_is_sorted_as_asked(self, shop: Door) -> None:
+        goods = await opened(shop, type="replace", additional_items=LAMP)
+        money = await opened(shop)
+        await shop.post(f"/admin/claims/{money['id']}/close")
+        assert await listed(shop, "order=created_at") == [goods["id"], money["id"]]
+        assert await listed(shop, "order=-is_open,created_at") == [goods["id"], money["id"]]
+        assert await listed(shop, "order=-type") == [goods["id"], money["id"]]
+        assert await listed(shop, "order=-refund_amount") == [money["id"], goods["id"]]
+        assert await listed(shop, "order=created_at&q=ana%40shop") == [goods["id"], money["id"]]
+        assert await listed(shop, "") == await listed(shop, "order=-created_at")
+        fields = "id, order_id, type, status, payment_status, refund_amount, is_open, created_at"
+        message = (
+            f"Claims cannot be sorted by 'email': order takes {fields}, updated_at,"
+            " each with - in front for descending"
+        )
+        assert told(await shop.get("/admin/claims?order=-email")) == (400, message)
+        assert (await shop.get("/admin/claims?order[a]=id")).status_code == 400

@@ -119,6 +119,22 @@ async def test_somebody_may_settle_for_less(door: Door, given: int, paid: int) -
     await _books_agree(door)
 
 
+async def test_what_a_parcel_left_owed_stays_owed_when_the_rest_comes_without_money(
+    door: Door,
+) -> None:
+    """Found by seed 207 of the simulation: the return was done, and nobody could settle it."""
+    await door.load(a_document(captured=False))
+    return_id = await _requested(door, units(2))
+    first = await _done(door, return_id, "receipts", {"items": [units(1)]})
+    assert first["owed_amount"] == 1200
+    last = await _done(door, return_id, "receipts", {"items": [units(1)], "refund": 0})
+    assert (last["return"]["status"], last["owed_amount"]) == ("requires_action", 1200)
+    await _books_agree(door)
+    settled = await _done(door, return_id, "settle", {"refund": 0})
+    assert (settled["return"]["status"], settled["owed_amount"]) == ("received", 0)
+    await _books_agree(door)
+
+
 async def test_a_settlement_under_one_key_is_one_and_where_nothing_is_owed_none(
     door: Door,
 ) -> None:

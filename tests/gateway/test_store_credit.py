@@ -185,3 +185,48 @@ async def test_what_makes_no_credit_changes_nothing(shop: Door) -> None:
     assert (await adjust(shop, 500)).status_code == 200
     assert await balances(shop) == {"eur": 500}
     await sound(shop)
+
+
+async def test_a_return_gives_store_credit_for_what_came(shop: Door) -> None:
+    body = {"items": [{"item_id": MUG, "quantity": 2}], "refund_to": "store_credit"}
+    answer = await shop.post("/admin/orders/order_ana/return", body, key="r-1")
+    assert answer.status_code == 200, answer.text
+    (made,) = answer.json()["order"]["returns"]
+    assert await balances(shop) == {}
+    path = f"/admin/returns/{made['id']}"
+    one = {"items": [{"item_id": MUG, "quantity": 1}]}
+    for _ in range(2):
+        received = await shop.post(f"{path}/receive", one, key="r-2")
+        assert received.status_code == 200, received.text
+        assert await balances(shop) == {"eur": 1200}
+    to_payment = one | {"refund_to": "payment"}
+    assert (await shop.post(f"{path}/receipts", to_payment)).status_code == 200
+    assert await balances(shop) == {"eur": 1200}
+    order = await shop.order()
+    assert order["refunded_total"] == 2400
+    (entry,) = (await credits(shop))["entries"]
+    assert (entry["order_id"], entry["claim_id"]) == ("order_ana", None)
+    await sound(shop)
+
+
+async def test_a_return_that_is_received_at_once_and_money_that_was_owed_become_credit(
+    shop: Door,
+) -> None:
+    body = {"items": [{"item_id": MUG, "quantity": 1}], "receive_now": True}
+    asked = body | {"refund_to": "store_credit"}
+    assert (await shop.post("/admin/orders/order_ana/return", asked)).status_code == 200
+    assert await balances(shop) == {"eur": 1200}
+    captured = (await shop.order())["paid_total"] - 1200
+    all_of_it = {"amount": captured, "reason": "other"}
+    assert (await shop.post("/admin/orders/order_ana/refund", all_of_it)).status_code == 200
+    returned = (await shop.post("/admin/orders/order_ana/return", body)).json()["order"]
+    (owing,) = [each for each in returned["returns"] if each["status"] == "requires_action"]
+    path = f"/admin/returns/{owing['id']}/settle"
+    refusal = await shop.post(path, {"refund": 0, "refund_to": "gold"})
+    assert refused(refusal) == (
+        400,
+        "refund_to must be one of the following values: payment, store_credit",
+    )
+    assert (await shop.post(path, {"refund": 0, "refund_to": "store_credit"})).status_code == 200
+    assert await balances(shop) == {"eur": 1200}
+    await sound(shop)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chassis.errors import Refusal
-from services.orders import domain, exchanges, refunds, remedies
+from services.orders import domain, exchanges, goodwill, refunds, remedies
 from services.orders.domain import Money, Payment
 from services.orders.refunds import Share, Tax
 from services.orders.remedies import HeldLine, Line
@@ -30,14 +30,16 @@ UNITS = st.dictionaries(st.sampled_from((*LINES, *NEW)), st.integers(1, 4), min_
 
 @dataclass
 class Remedy:
-    """A live claim, return or exchange as orders keeps it; ``owed``: what could not be paid;
-    ``sends`` and ``paid``: the line that an exchange sends, the payment that settled it."""
+    """A live claim, return or exchange as orders keeps it. ``due``: what its receipts said in all;
+    ``owed``: what of it could not be paid; ``sends`` and ``paid``: the line that an exchange sends,
+    the payment that settled it."""
 
     kind: str
     held: dict[str, HeldLine]
     given: int | None = None
     shipping_cost: int = 0
     refunded: bool = False
+    due: int = 0
     owed: int = 0
     sends: str = ""
     paid: str = ""
@@ -88,6 +90,7 @@ class AnyRemedies(RuleBasedStateMachine):
         self.refunded = 0
         self.remedies: dict[int, Remedy] = {}
         self.returned = dict.fromkeys(self.sold, 0)
+        self.goodwill: dict[str, list[Share]] = {line_id: [] for line_id in self.sold}
 
     # ---- what orders would read ---------------------------------------------------------------
 
@@ -97,9 +100,10 @@ class AnyRemedies(RuleBasedStateMachine):
         return Money(self.paid, captured, self.refunded, 0)
 
     def shares(self, line_id: str) -> list[Share]:
-        """The shares of the live remedies of a line."""
+        """The shares of the live remedies of a line, and what of its price was given back."""
         found = (remedy.held.get(line_id) for remedy in self.remedies.values())
-        return [held.share for held in found if held is not None]
+        held = [line.share for line in found if line is not None]
+        return [*held, *self.goodwill[line_id]]
 
     def now(self) -> dict[str, Line]:
         """The lines with what is taken of them."""
@@ -108,8 +112,13 @@ class AnyRemedies(RuleBasedStateMachine):
             taken = self.shares(line_id)
             units = sum(share.quantity for share in taken)
             back = self.returned[line_id]
+            given = -sum(share.discount for share in self.goodwill[line_id])
             found[line_id] = replace(
-                line, taken=tuple(taken), returned_quantity=back, remedied_quantity=units - back
+                line,
+                priced=replace(line.priced, given_back=given),
+                taken=tuple(taken),
+                returned_quantity=back,
+                remedied_quantity=units - back,
             )
         return found
 
@@ -126,6 +135,12 @@ class AnyRemedies(RuleBasedStateMachine):
     def pick(self, data: st.DataObject, kind: str) -> Remedy:
         return data.draw(st.sampled_from([r for r in self.remedies.values() if r.kind == kind]))
 
+    def of_the_order(self, units: dict[str, int]) -> dict[str, int]:
+        """What is asked for, of lines that there are: nothing is learnt from those that are not."""
+        return {line: count for line, count in units.items() if line in self.sold} or {
+            LINES[0]: min(units.values())
+        }
+
     def has(self, kind: str) -> bool:
         return any(remedy.kind == kind for remedy in self.remedies.values())
 
@@ -133,7 +148,7 @@ class AnyRemedies(RuleBasedStateMachine):
 
     @rule(units=UNITS, kind=st.sampled_from(["refund", "replace"]))
     def claim(self, units: dict[str, int], kind: str, amount: int | None = None) -> None:
-        lines = self.now()
+        lines, units = self.now(), self.of_the_order(units)
         try:
             remedies.check_claim(order_status="pending", lines=lines, quantities=units)
             hold = remedies.decide_claim(
@@ -238,7 +253,7 @@ class AnyRemedies(RuleBasedStateMachine):
     def send_back(
         self, units: dict[str, int], given: int | None = None, shipping_cost: int = 0
     ) -> None:
-        lines = self.now()
+        lines, units = self.now(), self.of_the_order(units)
         try:
             remedies.check_return(order_status="pending", lines=lines, foreign=(), quantities=units)
             hold = remedies.decide_return(
@@ -276,6 +291,11 @@ class AnyRemedies(RuleBasedStateMachine):
                 arrival.announced + arrival.unannounced + arrival.unbooked == units[arrival.line_id]
             )
         remedy.held = after
+        remedy.due += amount
+        if remedy.given is None:
+            # What came is due, and not what was announced.
+            came = remedies.received_worth(held=after)
+            assert remedy.due == max(0, came - remedy.shipping_cost)
         if amount > self.money.refundable:
             remedy.owed += amount
         elif amount > 0:
@@ -314,6 +334,20 @@ class AnyRemedies(RuleBasedStateMachine):
         remedy = self.remedies[number]
         remedy.held = remedies.trimmed(held=remedy.held)
 
+    @rule(data=st.data())
+    def give_a_part_of_a_price_back(self, data: st.DataObject) -> None:
+        lines = self.now()
+        line_id = data.draw(st.sampled_from(sorted(lines)))
+        amount = data.draw(st.integers(1, max(1, lines[line_id].priced.paid.amount)))
+        try:
+            domain.decide_refund(order_status="pending", amount=amount, money=self.money)
+            shares = goodwill.decide(lines=lines, amounts={line_id: amount}, amount=amount)
+        except Refusal:
+            return
+        assert shares[line_id].amount == amount
+        self.pay(amount)
+        self.goodwill[line_id].append(shares[line_id])
+
     @rule()
     def capture_or_not(self) -> None:
         if not self.refunded:
@@ -339,7 +373,7 @@ class AnyRemedies(RuleBasedStateMachine):
             taken = self.shares(line_id)
             left = refunds.minus(share=line.priced.paid, taken=taken)
             assert left.quantity >= 0
-            assert min(left.goods, left.discount, *left.taxes, left.amount) >= 0
+            assert min(left.goods, left.discount, left.goods - left.discount, *left.taxes) >= 0
             assert (
                 sum(
                     remedy.held[line_id].received

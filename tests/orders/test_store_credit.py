@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,17 @@ from chassis.db import Database
 from chassis.errors import NotAllowed
 from contracts.orders import PlaceClaimHold
 from services.orders import invariants, operations
-from tests.orders.builders import Desk, a_claim, a_release, an_execution, an_order, keys
+from tests.orders.builders import (
+    Desk,
+    a_claim,
+    a_receipt,
+    a_release,
+    a_return,
+    an_execution,
+    an_order,
+    keys,
+    lines,
+)
 from tests.orders.conftest import OpenShop
 
 ANA = {"customer_id": "cus_ana", "currency_code": "gbp", "note": None}
@@ -112,6 +123,53 @@ async def test_who_spends_at_the_same_time_spends_no_more_than_there_is(
 
     assert sum(await asyncio.gather(*(spend() for _ in range(5)))) == 800
     assert await balance(desk) == 200
+    assert await found(desk.database) == []
+
+
+async def settled(
+    desk: Desk, receipt_id: str = "rcpt_01", **more: Any
+) -> tuple[int, int, str | None]:
+    """What a receipt says: paid, owed, why."""
+    said = await desk.say(a_receipt(receipt_id, **more))
+    (answer,) = [row["data"] for row in said if row["key"].endswith("settled.v1")]
+    return answer["refund_amount"], answer["owed_amount"], answer["code"]
+
+
+async def test_receipts_go_where_their_return_was_requested_to_go(open_shop: OpenShop) -> None:
+    desk = await open_shop(an_order(customer_id="cus_ana"))
+    placed = (await desk.say(a_return(lines=lines(item_01=2), refund_to="store_credit")))[-1]
+    assert placed["data"]["refund_to"] == "store_credit"
+    for _ in range(2):
+        assert await settled(desk) == (1200, 0, None)
+        assert await balance(desk) == 1200
+    # Somebody at the door may say otherwise.
+    assert await settled(desk, "rcpt_02", refund_to="payment") == (1200, 0, None)
+    assert await balance(desk) == 1200
+    assert (await desk.order())["refunded"] == 2400
+    (entry,) = await desk.rows("SELECT order_id, claim_id, kind FROM store_credit_entries")
+    assert tuple(entry.values()) == ("order_01", None, "granted")
+    assert await found(desk.database) == []
+
+
+async def test_money_that_was_owed_can_become_credit(open_shop: OpenShop) -> None:
+    desk = await open_shop(an_order(captured=2000, customer_id="cus_ana"))
+    await desk.say(a_return(lines=lines(item_01=2)))
+    assert await settled(desk, lines=lines(item_01=2)) == (0, 2400, "amount_exceeds_refundable")
+    owed = {"lines": [], "settle_owed": True, "refund": 2000, "refund_to": "store_credit"}
+    for _ in range(2):
+        assert await settled(desk, "rcpt_02", **owed) == (2000, 0, None)
+    assert await balance(desk) == 2000
+    assert await found(desk.database) == []
+
+
+async def test_goods_of_nobody_are_booked_and_their_money_is_owed(open_shop: OpenShop) -> None:
+    desk = await open_shop()
+    no = (await desk.say(a_return(refund_to="store_credit")))[-1]
+    assert (no["data"]["code"], no["data"]["kind"]) == ("customer_missing", "not_allowed")
+    await desk.say(a_return("ret_02"))
+    asked = {"return_id": "ret_02", "refund_to": "store_credit"}
+    assert await settled(desk, **asked) == (0, 1200, "customer_missing")
+    assert (await desk.line())["returned_quantity"] == 1
     assert await found(desk.database) == []
 
 
