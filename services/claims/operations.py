@@ -549,7 +549,7 @@ async def close_claim(
 ) -> None:
     """Say that the work on a claim is over, once under a key. Raises ClaimNotFound, KeyReused, and
     as ``domain.close``."""
-    if await seen(tx, caller, claim_id) is None:
+    if await seen(tx, caller=caller, subject_id=claim_id) is None:
         claim = await _workable(tx, claim_id, order_id)
         await saying.say(tx, claim, domain.close(claim=claim, by=caller.principal, now=now), now)
 

@@ -13,7 +13,7 @@ from chassis import audit
 from chassis.db import Row, Tx
 from chassis.values import derived_id
 from contracts.orders import OrderPaymentCaptured, OrderPaymentCaptureFailed
-from services.orders import store
+from services.orders import store_money
 from services.orders.paying import OpenOrder
 from services.orders.providers import MANUAL
 
@@ -31,8 +31,10 @@ async def capture(tx: Tx, order: OpenOrder, *, payment_id: str | None, now: date
     What was captured or canceled before, and what is under way, is left alone. An order without
     payments is captured, as Medusa has it.
     """
-    under_way = {row["payment_id"] for row in await store.open_captures(tx, order_id=order.id)}
-    payments = await store.payments_of(tx, order_id=order.id)
+    under_way = {
+        row["payment_id"] for row in await store_money.open_captures(tx, order_id=order.id)
+    }
+    payments = await store_money.payments_of(tx, order_id=order.id)
     for payment in payments:
         wanted = payment_id in (None, payment["id"]) and payment["id"] not in under_way
         if not wanted or payment["captured_at"] or payment["canceled_at"]:
@@ -48,7 +50,7 @@ async def capture(tx: Tx, order: OpenOrder, *, payment_id: str | None, now: date
 
 
 async def _ask(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> None:
-    number = await store.captures_so_far(tx, payment_id=payment["id"]) + 1
+    number = await store_money.captures_so_far(tx, payment_id=payment["id"]) + 1
     row = {
         "id": f"cp_{payment['id']}" + (f"_{number}" if number > 1 else ""),
         "order_id": order.id,
@@ -62,7 +64,7 @@ async def _ask(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> None:
         "created_at": now,
         "updated_at": now,
     }
-    await store.add_capture(tx, row=row)
+    await store_money.add_capture(tx, row=row)
     tx.wake(WORKER)
     _note(order, payment, "payment.capture_asked")
 
@@ -78,7 +80,7 @@ async def book(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> bool:
 
     ``payment``: id, provider_id, amount, currency_code.
     """
-    if not await store.set_captured(tx, payment_id=payment["id"], now=now):
+    if not await store_money.set_captured(tx, payment_id=payment["id"], now=now):
         return False
     if payment["amount"]:
         transfer = {
@@ -93,7 +95,7 @@ async def book(tx: Tx, order: OpenOrder, payment: Row, now: datetime) -> bool:
             "payment_id": payment["id"],
             "created_at": now,
         }
-        await store.add_transfers(tx, rows=[transfer])
+        await store_money.add_transfers(tx, rows=[transfer])
     order.taken += payment["amount"]
     _note(order, payment, "payment.captured")
     return True
@@ -103,7 +105,7 @@ async def answered(
     tx: Tx, order: OpenOrder, capture: Row, *, posted: bool, message: str | None, now: datetime
 ) -> None:
     """The provider has said yes or no."""
-    payments = {row["id"]: row for row in await store.payments_of(tx, order_id=order.id)}
+    payments = {row["id"]: row for row in await store_money.payments_of(tx, order_id=order.id)}
     payment = payments[capture["payment_id"]]
     if posted:
         await _taken(tx, order, payment, now)
@@ -124,7 +126,7 @@ async def answered(
 
 async def _settle_status(tx: Tx, order: OpenOrder) -> None:
     """``captured``, and an event, once no payment is left to take; until then as it was."""
-    payments = await store.payments_of(tx, order_id=order.id)
+    payments = await store_money.payments_of(tx, order_id=order.id)
     left = [row for row in payments if not row["captured_at"] and not row["canceled_at"]]
     if left or order.base_payment_status == "captured":
         return

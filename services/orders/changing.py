@@ -10,7 +10,17 @@ from chassis import audit, saga_log
 from chassis.db import Tx
 from chassis.values import derived_id, new_id
 from contracts.orders import OrderArchived, OrderCanceled, OrderCompleted, OrderUpdated
-from services.orders import domain, fulfillments, remedies, saga, store
+from services.orders import (
+    domain,
+    fulfillments,
+    remedies,
+    saga,
+    store,
+    store_goods,
+    store_imports,
+    store_money,
+    store_units,
+)
 from services.orders.paying import OpenOrder
 
 
@@ -48,15 +58,15 @@ async def cancel(tx: Tx, order: OpenOrder, now: datetime) -> bool:
     fulfillments.check_order_cancel(
         refunded=order.row["refunded"],
         refund_pending=order.row["refund_pending"],
-        fulfillment_states=await store.fulfillment_states(tx, order_id=order.id),
-        live_remedies=await store.live_remedies(tx, order_id=order.id),
-        captures_under_way=bool(await store.open_captures(tx, order_id=order.id)),
+        fulfillment_states=await store_goods.fulfillment_states(tx, order_id=order.id),
+        live_remedies=await store_units.live_remedies(tx, order_id=order.id),
+        captures_under_way=bool(await store_money.open_captures(tx, order_id=order.id)),
     )
-    await store.cancel_payments(tx, order_id=order.id, now=now)
+    await store_money.cancel_payments(tx, order_id=order.id, now=now)
     order.status = order.fulfillment_status = order.base_payment_status = "canceled"
     order.events.append(OrderCanceled(**_public(order)))
     _note(order, "order.canceled")
-    lines = await store.packed_lines(tx, order_id=order.id)
+    lines = await store_goods.packed_lines(tx, order_id=order.id)
     named = sorted(line_id for line_id, line in lines.items() if line.variant_id)
     if not named:
         return True
@@ -95,7 +105,7 @@ async def correct(tx: Tx, order: OpenOrder, changes: Mapping[str, Any], now: dat
         )
     customer_id = changes.get("customer_id")
     if customer_id is not None:
-        if not await store.existing(tx, table="customers", ids=[customer_id]):
+        if not await store_imports.existing(tx, table="customers", ids=[customer_id]):
             raise domain.customer_unknown(customer_id=customer_id)
         row["customer_id"] = customer_id
     for name in ("email", "no_notification"):
@@ -124,7 +134,7 @@ async def add_shipping_method(
     """
     if order.row["status"] == "canceled":
         raise domain.shipping_not_added()
-    options = await store.options_by_id(tx, ids=[option_id])
+    options = await store_imports.options_by_id(tx, ids=[option_id])
     if option_id not in options:
         raise remedies.shipping_option_unknown(option_id=option_id)
     option = options[option_id]

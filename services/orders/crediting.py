@@ -13,7 +13,7 @@ from chassis.db import Tx
 from chassis.outbox import put
 from chassis.values import derived_id
 from contracts.orders import StoreCreditChanged
-from services.orders import store
+from services.orders import store_money
 
 
 async def grant(
@@ -46,7 +46,7 @@ async def take_back(
     tx: Tx, *, currency_code: str, order_id: str, refund_id: str, now: datetime
 ) -> bool:
     """Take the credit of a refund back; False where too much of the account is spent."""
-    granted = await store.store_credit_grant(tx, refund_id=refund_id)
+    granted = await store_money.store_credit_grant(tx, refund_id=refund_id)
     if granted is None:
         raise LookupError(f"refund {refund_id} gave no store credit")
     return await book(
@@ -89,7 +89,7 @@ async def book(
         "claim_id": claim_id,
     }
     more = {"refund_id": refund_id, "note": note, "created_by": created_by, "created_at": now}
-    booked = await store.book_store_credit(tx, entry={**told, **more})
+    booked = await store_money.book_store_credit(tx, entry={**told, **more})
     if booked is None:
         return False
     about = f"store-credit/{customer_id}:{currency_code}"

@@ -16,7 +16,7 @@ from contracts.orders import (
     OrderFulfillmentCreated,
     OrderShipmentCreated,
 )
-from services.orders import fulfillments, saga, store
+from services.orders import fulfillments, saga, store_goods
 from services.orders.fulfillments import Line
 from services.orders.paying import OpenOrder
 
@@ -41,11 +41,11 @@ async def pack(
 
     Whether it is complete already. Raises in Medusa's words.
     """
-    lines = await store.packed_lines(tx, order_id=order.id)
+    lines = await store_goods.packed_lines(tx, order_id=order.id)
     units = fulfillments.decide_units(
         lines,
         order_status=order.row["status"],
-        has_shipping_method=await store.has_shipping_method(tx, order_id=order.id),
+        has_shipping_method=await store_goods.has_shipping_method(tx, order_id=order.id),
         asked=items,
     )
     named = [(id_, lines[id_].variant_id, lines[id_].title, n) for id_, n in units.items()]
@@ -64,7 +64,7 @@ async def pack(
         "metadata": metadata,
         "created_at": now,
     }
-    await store.add_fulfillment(tx, row=row)
+    await store_goods.add_fulfillment(tx, row=row)
     _note(order, row, "fulfillment.asked" if asks else "fulfillment.created", None)
     if asks:
         await saga_log.begin(
@@ -87,20 +87,20 @@ async def pack(
 
 async def packed(tx: Tx, order: OpenOrder, row: Row) -> None:
     """Inventory has taken the goods: the fulfillment is there."""
-    changed = await store.set_fulfillment(
+    changed = await store_goods.set_fulfillment(
         tx, fulfillment_id=row["id"], before="pending", changes={"state": "live"}
     )
     if not changed:
         return
-    lines = await store.packed_lines(tx, order_id=order.id)
-    await _count_packed(tx, order, row, lines, dict(store.packed(row=row).units))
+    lines = await store_goods.packed_lines(tx, order_id=order.id)
+    await _count_packed(tx, order, row, lines, dict(store_goods.packed(row=row).units))
     _note(order, {**row, "state": "live"}, "fulfillment.created", "pending")
 
 
 async def _count_packed(
     tx: Tx, order: OpenOrder, row: Row, lines: Mapping[str, Line], units: dict[str, int]
 ) -> None:
-    if not await store.move_packed(tx, quantities=units, column="fulfilled_quantity"):
+    if not await store_goods.move_packed(tx, quantities=units, column="fulfilled_quantity"):
         raise Retry(f"the units of order {order.id} changed meanwhile")
     order.fulfillment_status = fulfillments.fulfilled_status(lines.values(), units=units)
     order.events.append(
@@ -118,7 +118,7 @@ async def _count_packed(
 async def refused(tx: Tx, order: OpenOrder, row: Row, no: Mapping[str, Any]) -> None:
     """There are no such goods: nothing was packed, and nobody sees the fulfillment."""
     refusal = {name: no[name] for name in ("code", "kind", "message")}
-    changed = await store.set_fulfillment(
+    changed = await store_goods.set_fulfillment(
         tx,
         fulfillment_id=row["id"],
         before="pending",
@@ -134,18 +134,20 @@ async def unpack(tx: Tx, order: OpenOrder, row: Row, now: datetime) -> bool:
 
     Raises in Medusa's words.
     """
-    found = store.packed(row=row)
+    found = store_goods.packed(row=row)
     if found.state in ("canceling", "canceled"):
         return found.state == "canceled"
     if found.state == "pending":
         raise fulfillments.under_way()
-    lines = await store.packed_lines(tx, order_id=order.id)
+    lines = await store_goods.packed_lines(tx, order_id=order.id)
     units = fulfillments.decide_cancel(found, lines=lines)
-    if not await store.move_packed(tx, quantities=units, column="fulfilled_quantity", sign=-1):
+    if not await store_goods.move_packed(
+        tx, quantities=units, column="fulfilled_quantity", sign=-1
+    ):
         raise Retry(f"the units of order {order.id} changed meanwhile")
     if not found.uses_stock:
         return await _canceled(tx, order, row, now)
-    await store.set_fulfillment(
+    await store_goods.set_fulfillment(
         tx, fulfillment_id=row["id"], before="live", changes={"state": "canceling"}
     )
     _note(order, {**row, "state": "canceling"}, "fulfillment.cancel_asked", "live")
@@ -167,7 +169,7 @@ async def unpacked(tx: Tx, order: OpenOrder, row: Row, now: datetime) -> None:
 
 
 async def _canceled(tx: Tx, order: OpenOrder, row: Row, now: datetime) -> bool:
-    await store.set_fulfillment(
+    await store_goods.set_fulfillment(
         tx,
         fulfillment_id=row["id"],
         before=row["state"],
@@ -198,16 +200,16 @@ async def ship(
     now: datetime,
 ) -> None:
     """Packed goods are on their way. Raises in Medusa's words."""
-    lines = await store.packed_lines(tx, order_id=order.id)
-    found = None if row is None else store.packed(row=row)
+    lines = await store_goods.packed_lines(tx, order_id=order.id)
+    found = None if row is None else store_goods.packed(row=row)
     units = fulfillments.decide_shipment(found, order_status=order.row["status"], lines=lines)
     assert row is not None  # decided above
     if row["state"] == "pending":
         raise fulfillments.under_way()
-    if not await store.move_packed(tx, quantities=units, column="shipped_quantity"):
+    if not await store_goods.move_packed(tx, quantities=units, column="shipped_quantity"):
         raise Retry(f"the units of order {order.id} changed meanwhile")
     changes: Row = {"shipped_at": now, "tracking_numbers": list(tracking_numbers)}
-    await store.set_fulfillment(tx, fulfillment_id=row["id"], before="live", changes=changes)
+    await store_goods.set_fulfillment(tx, fulfillment_id=row["id"], before="live", changes=changes)
     order.fulfillment_status = fulfillments.shipped_status(lines.values(), units=units)
     order.events.append(
         OrderShipmentCreated(
@@ -247,7 +249,7 @@ def _note(
     after = {
         "order_id": order.id,
         "state": row["state"],
-        "units": dict(store.packed(row=row).units),
+        "units": dict(store_goods.packed(row=row).units),
         "location_id": row["location_id"],
         **more,
     }

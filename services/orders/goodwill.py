@@ -13,7 +13,7 @@ from chassis import audit
 from chassis.db import Tx
 from chassis.errors import Invalid, NotAllowed
 from chassis.values import allocate
-from services.orders import holding, refunds, remedies, store
+from services.orders import holding, refunds, remedies, store_units
 from services.orders.paying import OpenOrder
 from services.orders.refunds import Share
 from services.orders.remedies import Line
@@ -66,7 +66,7 @@ async def shares_of(
 
 async def give(tx: Tx, order: OpenOrder, *, refund_id: str, shares: Mapping[str, Share]) -> None:
     """Lower what the lines are worth, while their refund is on its way and after."""
-    await store.add_goodwill(tx, refund_id=refund_id, shares=shares)
+    await store_units.add_goodwill(tx, refund_id=refund_id, shares=shares)
     after = {"refund_id": refund_id, "items": {key: each.amount for key, each in shares.items()}}
     order.records.append(audit.Entry("goodwill.given", f"order/{order.id}", None, after))
 
@@ -74,13 +74,13 @@ async def give(tx: Tx, order: OpenOrder, *, refund_id: str, shares: Mapping[str,
 async def settle(tx: Tx, *, refund_id: str, amount: int) -> None:
     """Only ``amount`` of the refund went out: the lines that it named, if any, are worth the rest
     again."""
-    rows = await store.goodwill_of(tx, refund_id=refund_id)
+    rows = await store_units.goodwill_of(tx, refund_id=refund_id)
     if not rows:
         return
-    before = {row["line_id"]: store.goodwill_share(row=row) for row in rows}
+    before = {row["line_id"]: store_units.goodwill_share(row=row) for row in rows}
     parts = allocate(amount, [share.amount for share in before.values()])
     now = {
         line_id: refunds.given_back(remaining=share, amount=part)
         for (line_id, share), part in zip(before.items(), parts, strict=True)
     }
-    await store.lower_goodwill(tx, refund_id=refund_id, before=before, now=now)
+    await store_units.lower_goodwill(tx, refund_id=refund_id, before=before, now=now)

@@ -13,7 +13,7 @@ from chassis.inbox import Retry
 from contracts.base import LineQuantity, LineSnapshot, RefundLine, ReturnShipping, ShippingQuote
 from contracts.base import TaxRate as Tax
 from contracts.orders import ClaimHoldPlaced, ReturnHoldPlaced
-from services.orders import refunds, remedies, store
+from services.orders import refunds, remedies, store, store_units
 from services.orders.paying import OpenOrder
 from services.orders.refunds import Part
 from services.orders.remedies import HeldLine, Hold, Line
@@ -35,16 +35,16 @@ async def lines_of(tx: Tx, order: OpenOrder, asked: Mapping[str, int]) -> dict[s
     """Those of the asked lines that are on the order, with what is taken of them."""
     if not asked:
         return {}
-    rows = await store.lines_with_remedies(tx, order_id=order.id, line_ids=sorted(asked))
+    rows = await store_units.lines_with_remedies(tx, order_id=order.id, line_ids=sorted(asked))
     lowered = {row["id"] for row in rows if row["goodwill_amount"]}
-    goodwill = await store.goodwill_on(tx, line_ids=lowered) if lowered else []
-    return store.lines(rows=rows, order_tax_rate=order.row["tax_rate"], goodwill=goodwill)
+    goodwill = await store_units.goodwill_on(tx, line_ids=lowered) if lowered else []
+    return store_units.lines(rows=rows, order_tax_rate=order.row["tax_rate"], goodwill=goodwill)
 
 
 async def hold_units(tx: Tx, hold: Hold, *, limit: str) -> None:
     """Put the units under a remedy; ``limit`` is the column that bounds them."""
     quantities = {line_id: share.quantity for line_id, share in hold.shares.items()}
-    if quantities and not await store.hold_units(tx, quantities=quantities, limit=limit):
+    if quantities and not await store_units.hold_units(tx, quantities=quantities, limit=limit):
         raise Retry("the units changed meanwhile")
 
 
@@ -62,7 +62,7 @@ async def add_remedy(
     shipping_cost: int = 0,
 ) -> bool:
     """Write a hold; False when the business id is known: it is a repeat, or was released first."""
-    added = await store.add_remedy(
+    added = await store_units.add_remedy(
         tx,
         row={
             "id": remedy_id,
@@ -78,10 +78,10 @@ async def add_remedy(
         },
     )
     if added:
-        await store.add_remedy_lines(
+        await store_units.add_remedy_lines(
             tx,
             rows=[
-                store.remedy_line_row(remedy_id=remedy_id, line_id=line_id, share=share)
+                store_units.remedy_line_row(remedy_id=remedy_id, line_id=line_id, share=share)
                 for line_id, share in hold.shares.items()
             ],
         )
@@ -111,7 +111,7 @@ async def remember_refusal(
 async def _add_released(
     tx: Tx, kind: str, remedy_id: str, order_id: str, refusal: Row | None, now: datetime
 ) -> bool:
-    return await store.add_remedy(
+    return await store_units.add_remedy(
         tx,
         row={
             "id": remedy_id,
@@ -127,7 +127,7 @@ async def _add_released(
 
 async def known_remedy(tx: Tx, remedy_id: str) -> Row:
     """A remedy whose id was just found taken."""
-    remedy = await store.remedy(tx, remedy_id=remedy_id)
+    remedy = await store_units.remedy(tx, remedy_id=remedy_id)
     if remedy is None:
         raise Retry(f"remedy {remedy_id} was written a moment ago and cannot be seen yet")
     return remedy
@@ -137,7 +137,7 @@ async def remedy_or_tombstone(
     tx: Tx, kind: str, remedy_id: str, order_id: str, now: datetime
 ) -> Row | None:
     """The remedy; where there is none, a tombstone now stands in its place."""
-    remedy = await store.remedy(tx, remedy_id=remedy_id)
+    remedy = await store_units.remedy(tx, remedy_id=remedy_id)
     if remedy is None and not await _add_released(tx, kind, remedy_id, order_id, None, now):
         raise Retry(f"remedy {remedy_id} was written a moment ago and cannot be seen yet")
     return remedy
@@ -145,21 +145,21 @@ async def remedy_or_tombstone(
 
 async def release_units(tx: Tx, order: OpenOrder, kind: str, remedy_id: str, now: datetime) -> None:
     """Give back what has not come; units that came stay returned, under a settled remedy."""
-    held = store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=remedy_id))
+    held = store_units.held_lines(rows=await store_units.remedy_lines_of(tx, remedy_id=remedy_id))
     back = {line_id: line.open for line_id, line in held.items() if line.open}
     if not back:
         return
-    if not await store.free_units(tx, quantities=back):
+    if not await store_units.free_units(tx, quantities=back):
         raise Retry(f"the units of remedy {remedy_id} changed meanwhile")
     kept = remedies.trimmed(held=held)
-    await store.replace_remedy_lines(
+    await store_units.replace_remedy_lines(
         tx,
         remedy_id=remedy_id,
         line_ids=held,
         rows=[remedy_line(remedy_id, line) for line in kept.values()],
     )
     state = "settled" if kept else "released"
-    await store.set_remedy_state(tx, remedy_id=remedy_id, state=state, now=now)
+    await store_units.set_remedy_state(tx, remedy_id=remedy_id, state=state, now=now)
     after = {"order_id": order.id, "state": state, "units": back}
     order.records.append(audit.Entry(f"{kind}.released", f"{kind}/{remedy_id}", None, after))
 
@@ -230,6 +230,6 @@ def snapshots(lines: Mapping[str, Line], line_ids: Iterable[str]) -> list[LineSn
 
 def remedy_line(remedy_id: str, line: HeldLine) -> Row:
     """A line of a remedy as a row."""
-    return store.remedy_line_row(
+    return store_units.remedy_line_row(
         remedy_id=remedy_id, line_id=line.line_id, share=line.share, received=line.received
     )

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from chassis.db import Row, Tx
 from chassis.values import derived_id
-from services.orders import domain, refunds, schemas, store
+from services.orders import domain, refunds, schemas, store_imports, store_units
 
 _TYPE_WORDS = {
     "string_type": "must be a string",
@@ -175,15 +175,15 @@ async def _load_reference(
         return
     if name == "shipping_options":
         records = await _with_region(tx, records, outcome)
-    known = await store.hashes(tx, table=name, ids=[record.id for record in records])
+    known = await store_imports.hashes(tx, table=name, ids=[record.id for record in records])
     fresh = [record for record in records if record.id not in known]
     changed = [record for record in records if known.get(record.id, record.hash) != record.hash]
     rows = [_reference_row(name, record, now) for record in fresh]
-    await store.add_rows(tx, table=name, rows=rows)
+    await store_imports.add_rows(tx, table=name, rows=rows)
     for record in changed:
         row = _reference_row(name, record, now)
         del row["created_at"]
-        await store.update_row(tx, table=name, row=row)
+        await store_imports.update_row(tx, table=name, row=row)
     outcome.created += len(fresh)
     outcome.updated += len(changed)
     outcome.unchanged += len(records) - len(fresh) - len(changed)
@@ -191,7 +191,7 @@ async def _load_reference(
 
 async def _with_region(tx: Tx, records: Sequence[Record], outcome: Outcome) -> list[Record]:
     asked = {record.content["region_id"] for record in records}
-    known = await store.existing(tx, table="regions", ids=asked)
+    known = await store_imports.existing(tx, table="regions", ids=asked)
     for record in records:
         region_id = record.content["region_id"]
         if region_id not in known:
@@ -229,7 +229,7 @@ async def _load_orders(
     records = [record for record in records if _consistent(record, providers, outcome)]
     records = await _with_references(tx, records, outcome)
     records = await _with_own_children(tx, records, outcome)
-    known = await store.locked_orders(tx, ids=sorted(record.id for record in records))
+    known = await store_imports.locked_orders(tx, ids=sorted(record.id for record in records))
     fresh = [record for record in records if record.id not in known]
     changed = [
         record
@@ -237,7 +237,7 @@ async def _load_orders(
         if record.id in known and known[record.id]["content_hash"] != record.hash
     ]
     outcome.unchanged += len(records) - len(fresh) - len(changed)
-    used = await store.orders_in_use(tx, ids=[record.id for record in changed])
+    used = await store_imports.orders_in_use(tx, ids=[record.id for record in changed])
     for record in changed:
         if record.id in used:
             outcome.refuse(
@@ -246,7 +246,7 @@ async def _load_orders(
                 f"Order {record.id} has been worked on here and cannot be replaced",
             )
     changed = [record for record in changed if record.id not in used]
-    await store.forget_orders(tx, ids=[record.id for record in changed])
+    await store_imports.forget_orders(tx, ids=[record.id for record in changed])
     await _write_orders(tx, fresh + changed, known, now)
     outcome.created += len(fresh)
     outcome.updated += len(changed)
@@ -329,7 +329,7 @@ async def _with_references(tx: Tx, records: Sequence[Record], outcome: Outcome) 
         ("customer_id", "customers", "Customer", "customer_unknown"),
     ):
         asked = {record.content[name] for record in good} - {None}
-        known = await store.existing(tx, table=table, ids=asked)
+        known = await store_imports.existing(tx, table=table, ids=asked)
         for record in good:
             value = record.content[name]
             if value is not None and value not in known:
@@ -351,7 +351,7 @@ async def _with_own_children(tx: Tx, records: Sequence[Record], outcome: Outcome
         ("fulfillments", "fulfillments"),
     ):
         ids = [child["id"] for record in good for child in record.content[part] or ()]
-        owners = await store.owners(tx, table=table, ids=ids)
+        owners = await store_imports.owners(tx, table=table, ids=ids)
         kept = []
         for record in good:
             problem = _foreign_child(record, part, owners)
@@ -377,7 +377,7 @@ async def _write_orders(
 ) -> None:
     if not records:
         return
-    options = await store.options_by_id(
+    options = await store_imports.options_by_id(
         tx,
         ids={
             method["shipping_option_id"]
@@ -386,7 +386,7 @@ async def _write_orders(
             if method["shipping_option_id"]
         },
     )
-    number = await store.last_display_id(tx)
+    number = await store_imports.last_display_id(tx)
     orders, lines, payments, fulfillments, transfers = [], [], [], [], []
     for record in records:
         order: schemas.ImportOrder = record.model
@@ -403,7 +403,7 @@ async def _write_orders(
         payments += paid
         transfers += [entry for payment in paid for entry in _opening(record.id, payment)]
         fulfillments += _fulfillment_rows(record, row["created_at"])
-    await store.add_orders(
+    await store_imports.add_orders(
         tx,
         orders=orders,
         lines=lines,
@@ -500,7 +500,7 @@ def _line_rows(record: Record) -> list[Row]:
             "extra": _extra(content, schemas.ITEM_EXTRA),
         }
         if returned:
-            whole = store.priced(row=row, order_tax_rate=order.tax_rate)
+            whole = store_units.priced(row=row, order_tax_rate=order.tax_rate)
             before = refunds.share_of(line=whole, remaining=whole.paid, quantity=returned)
             row["returned_amount"] = before.amount
         rows.append(row)

@@ -10,7 +10,7 @@ from collections import Counter
 
 from chassis.db import Row, Tx
 from services.orders import refunds as refunds_of
-from services.orders import store
+from services.orders import store_units
 from services.orders.remedies import Line
 
 
@@ -186,9 +186,11 @@ async def _goodwill(tx: Tx) -> list[Row]:
 
 
 async def _line(tx: Tx, row: Row) -> Line:
-    rows = await store.lines_with_remedies(tx, order_id=row["order_id"], line_ids=[row["id"]])
-    goodwill = await store.goodwill_on(tx, line_ids=[row["id"]])
-    return store.lines(rows=rows, order_tax_rate=row["tax_rate"], goodwill=goodwill)[row["id"]]
+    rows = await store_units.lines_with_remedies(tx, order_id=row["order_id"], line_ids=[row["id"]])
+    goodwill = await store_units.goodwill_on(tx, line_ids=[row["id"]])
+    return store_units.lines(rows=rows, order_tax_rate=row["tax_rate"], goodwill=goodwill)[
+        row["id"]
+    ]
 
 
 async def _store_credit(tx: Tx) -> list[Row]:

@@ -75,6 +75,10 @@ from services.orders import (
     saga,
     settling,
     store,
+    store_goods,
+    store_imports,
+    store_money,
+    store_units,
 )
 from services.orders.domain import PaymentShare
 from services.orders.paying import Cause, OpenOrder
@@ -175,7 +179,7 @@ async def _place_exchange_hold(tx: Tx, command: PlaceClaimHold, now: datetime) -
             payment_status=order.row["payment_status"],
             fulfillment_status=order.row["fulfillment_status"],
             lines=lines,
-            foreign=await store.lines_elsewhere(tx, line_ids=missing) if missing else [],
+            foreign=await store_units.lines_elsewhere(tx, line_ids=missing) if missing else [],
             quantities=quantities,
         )
         quote, cost = await holding.quote_of(tx, order, command.return_shipping)
@@ -294,7 +298,7 @@ def _claim_refunded(
 async def _repeat_claim_hold(tx: Tx, command: PlaceClaimHold) -> None:
     """The claim was here before: say again what was said, or that it was released since."""
     remedy = await holding.known_remedy(tx, command.claim_id)
-    refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+    refund = await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     about = f"claim/{command.claim_id}"
     if remedy["refusal"] is not None:
         await put(
@@ -354,7 +358,7 @@ async def release_claim_hold(tx: Tx, *, command: ReleaseClaimHold, now: datetime
     passed, paid_back = False, 0
     if order is not None and remedy is not None and remedy["state"] != "released":
         kind = remedy["kind"]
-        refund = await store.refund_of(tx, cause_kind=kind, cause_id=command.claim_id)
+        refund = await store_money.refund_of(tx, cause_kind=kind, cause_id=command.claim_id)
         passed = refund is not None and refund["state"] in ("pending", "posted")
         if refund is not None and passed and refund["destination"] == domain.STORE_CREDIT:
             passed = await _credit_stays(tx, order, remedy, refund, command.request_id, now)
@@ -384,15 +388,15 @@ async def _credit_stays(
         return False
     if request_id is not None:
         no = {"kind": "not_allowed", "code": "store_credit_spent", "message": "It is spent"}
-        await store.remember_retry(tx, remedy=remedy, request_id=request_id, refusal=no)
+        await store_units.remember_retry(tx, remedy=remedy, request_id=request_id, refusal=no)
     return True
 
 
 async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: datetime) -> None:
     """Let the held money of a claim go: the pivot. Answers when its fate is known."""
     order = await paying.open_order(tx, command.order_id)
-    remedy = await store.remedy(tx, remedy_id=command.claim_id)
-    refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+    remedy = await store_units.remedy(tx, remedy_id=command.claim_id)
+    refund = await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     if order is None or remedy is None or (refund is None and remedy["state"] == "released"):
         why = remedies.hold_unknown(claim_id=command.claim_id)
         await put(
@@ -405,9 +409,9 @@ async def execute_claim_refund(tx: Tx, *, command: ExecuteClaimRefund, now: date
         return
     if refund is not None and refund["state"] == "held":
         await paying.execute_refund(tx, order, refund, reply_to=reply_address(), now=now)
-        refund = await store.refund(tx, refund_id=refund["id"])
+        refund = await store_money.refund(tx, refund_id=refund["id"])
     if refund is None or refund["state"] == "posted":
-        await store.set_remedy_state(tx, remedy_id=command.claim_id, state="settled", now=now)
+        await store_units.set_remedy_state(tx, remedy_id=command.claim_id, state="settled", now=now)
     await _tell_claim_refund(tx, command.claim_id, refund, reply_to=None)
     await paying.close_order(tx, order, now)
 
@@ -430,7 +434,7 @@ async def retry_claim_refund(tx: Tx, *, command: RetryClaimRefund, now: datetime
         )
         await put(tx, declined, about=f"claim/{claim_id}")
         return
-    remedy = await store.remedy(tx, remedy_id=claim_id)
+    remedy = await store_units.remedy(tx, remedy_id=claim_id)
     await _tell_claim_refund(tx, claim_id, refund, reply_to=None, remedy=remedy)
     await paying.close_order(tx, order, now)
 
@@ -557,7 +561,7 @@ async def _decide_return(
     quantities = holding.quantities_of(command.lines)
     lines = await holding.lines_of(tx, order, quantities)
     missing = quantities.keys() - lines.keys()
-    foreign = await store.lines_elsewhere(tx, line_ids=missing) if missing else []
+    foreign = await store_units.lines_elsewhere(tx, line_ids=missing) if missing else []
     remedies.check_return(
         order_status=order.row["status"], lines=lines, foreign=foreign, quantities=quantities
     )
@@ -618,7 +622,7 @@ async def settle_return_receipt(tx: Tx, *, command: SettleReturnReceipt, now: da
     Answers ReturnReceiptSettled, with ``action_required`` where the money did not go out.
     """
     order = await paying.open_order(tx, command.order_id)
-    known = await store.receipt(tx, receipt_id=command.receipt_id)
+    known = await store_units.receipt(tx, receipt_id=command.receipt_id)
     about = f"return/{command.return_id}"
     if known is not None:
         if known["state"] == "settled":
@@ -699,7 +703,7 @@ async def adjust_store_credit(
     entry_id = new_id("sce")
     if await _seen(tx, caller, entry_id) is not None:
         return
-    if not await store.existing(tx, table="customers", ids=[customer_id]):
+    if not await store_imports.existing(tx, table="customers", ids=[customer_id]):
         raise domain.customer_unknown(customer_id=customer_id)
     booked = await crediting.book(
         tx,
@@ -713,7 +717,7 @@ async def adjust_store_credit(
         now=now,
     )
     if not booked:
-        left = await store.store_credit_left(
+        left = await store_money.store_credit_left(
             tx, customer_id=customer_id, currency_code=currency_code
         )
         raise domain.store_credit_spent(left=left)
@@ -726,8 +730,8 @@ async def take_attempts(tx: Tx, *, now: datetime, left_behind: bool = False) -> 
     are marked as sent, because nobody waits for them any more.
     """
     if left_behind:
-        await store.make_sent_attempts_due(tx, now=now)
-    return await store.take_due_attempts(
+        await store_money.make_sent_attempts_due(tx, now=now)
+    return await store_money.take_due_attempts(
         tx,
         now=now,
         lease_until=now + timedelta(seconds=ATTEMPT_LEASE_S),
@@ -738,7 +742,7 @@ async def take_attempts(tx: Tx, *, now: datetime, left_behind: bool = False) -> 
 async def record_unknown(tx: Tx, *, attempt: Row, error: str, now: datetime) -> None:
     """No answer: neither paid nor failed. The attempt is asked again later, for ever."""
     pause_s = ATTEMPT_PAUSES_S[min(attempt["tries"], len(ATTEMPT_PAUSES_S) - 1)]
-    await store.settle_attempt(
+    await store_money.settle_attempt(
         tx,
         refund_id=attempt["refund_id"],
         payment_id=attempt["payment_id"],
@@ -761,8 +765,8 @@ async def record_answer(
 ) -> None:
     """A provider answered: book it, and tell the cause when every provider of it has answered."""
     order = await paying.open_order(tx, attempt["order_id"])
-    refund = await store.refund(tx, refund_id=attempt["refund_id"])
-    first = await store.settle_attempt(
+    refund = await store_money.refund(tx, refund_id=attempt["refund_id"])
+    first = await store_money.settle_attempt(
         tx,
         refund_id=attempt["refund_id"],
         payment_id=attempt["payment_id"],
@@ -782,7 +786,7 @@ async def record_answer(
         posted=posted,
         now=now,
     )
-    attempts = await store.attempts_of(tx, refund_id=refund["id"])
+    attempts = await store_money.attempts_of(tx, refund_id=refund["id"])
     if all(other["state"] in ("posted", "declined") for other in attempts):
         amount, why = await paying.finish_refund(tx, order, refund, attempts, now=now)
         await _tell_cause(tx, order, refund, amount, why, now)
@@ -796,14 +800,14 @@ async def _tell_cause(
     tx.wake(refund["id"])
     if refund["cause_kind"] == "claim":
         claim_id, reply_to = refund["cause_id"], refund["reply_to"]
-        remedy = await store.remedy(tx, remedy_id=claim_id)
+        remedy = await store_units.remedy(tx, remedy_id=claim_id)
         # Of a claim that was agreed to before, and keeps its units whatever is answered.
         later = remedy if remedy is not None and remedy["state"] == "settled" else None
         if why is None:
-            await store.set_remedy_state(tx, remedy_id=claim_id, state="settled", now=now)
+            await store_units.set_remedy_state(tx, remedy_id=claim_id, state="settled", now=now)
         elif later is None:
             await holding.release_units(tx, order, "claim", claim_id, now)
-        told = await store.refund(tx, refund_id=refund["id"])
+        told = await store_money.refund(tx, refund_id=refund["id"])
         await _tell_claim_refund(tx, claim_id, told, reply_to=reply_to, remedy=later)
     elif refund["cause_kind"] == settling.KIND:
         await settling.tell(tx, refund["cause_id"], reply_to=refund["reply_to"])
@@ -896,7 +900,7 @@ async def create_shipment(
 
 async def _fulfillment(tx: Tx, order: OpenOrder, fulfillment_id: str) -> Row | None:
     """A fulfillment of this order that may be seen."""
-    row = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
+    row = await store_goods.fulfillment(tx, fulfillment_id=fulfillment_id)
     mine = row is not None and row["order_id"] == order.id and row["state"] != "refused"
     return row if mine else None
 
@@ -1010,7 +1014,7 @@ async def give_up(tx: Tx, *, saga_id: str, reason: str, now: datetime) -> None:
 async def release_again(tx: Tx, *, subject_id: str) -> bool:
     """Ask once more that all is freed that a dead fulfillment or a canceled order holds; False
     unless it is dead. Who holds nothing says so."""
-    row = await store.fulfillment(tx, fulfillment_id=subject_id)
+    row = await store_goods.fulfillment(tx, fulfillment_id=subject_id)
     if row is not None and row["state"] in ("canceled", "refused"):
         facts = {"fulfillment_id": subject_id, "order_id": row["order_id"]}
         command = saga.restore_command(facts=facts)
@@ -1019,7 +1023,7 @@ async def release_again(tx: Tx, *, subject_id: str) -> bool:
     order = await paying.open_order(tx, subject_id)
     if order is None or order.row["status"] != "canceled":
         return False
-    lines = await store.packed_lines(tx, order_id=subject_id)
+    lines = await store_goods.packed_lines(tx, order_id=subject_id)
     release = saga.release_command(order_id=subject_id, line_ids=lines)
     await put(tx, release, about=f"order/{subject_id}")
     return True
@@ -1031,7 +1035,7 @@ async def _follow(tx: Tx, moved: Saga, now: datetime) -> None:
             tx.wake(moved.id)
         return
     order = await _order(tx, moved.facts["order_id"])
-    row = await store.fulfillment(tx, fulfillment_id=moved.subject_id)
+    row = await store_goods.fulfillment(tx, fulfillment_id=moved.subject_id)
     if row is None:
         raise Retry(f"fulfillment {moved.subject_id} cannot be seen yet")
     if moved.kind == saga.FULFILLMENT_CANCEL.kind:
@@ -1069,7 +1073,7 @@ async def capture_payment(tx: Tx, *, payment_id: str, caller: Caller, now: datet
 
     Raises for an unknown payment and a canceled order.
     """
-    order_id = await store.order_of_payment(tx, payment_id=payment_id)
+    order_id = await store_money.order_of_payment(tx, payment_id=payment_id)
     if order_id is None:
         raise domain.payment_unknown(payment_id=payment_id)
     wait_for = capturing.wake_key(order_id)
@@ -1098,7 +1102,7 @@ async def refund_payment(
     words.
     """
     domain.check_reason(reason=reason)
-    order_id = await store.order_of_payment(tx, payment_id=payment_id)
+    order_id = await store_money.order_of_payment(tx, payment_id=payment_id)
     if order_id is None:
         raise domain.payment_unknown(payment_id=payment_id)
     cause = Cause("manual", new_id("cause"), reason, note, payment_id=payment_id)
@@ -1106,7 +1110,7 @@ async def refund_payment(
     if earlier is not None:
         return earlier
     order = await _order(tx, order_id)
-    payments = {row["id"]: row for row in await store.payments_of(tx, order_id=order_id)}
+    payments = {row["id"]: row for row in await store_money.payments_of(tx, order_id=order_id)}
     payment = payments[payment_id]
     left = payment["amount"] - payment["amount_refunded"] - payment["refund_pending"]
     domain.decide_payment_refund(
@@ -1125,8 +1129,8 @@ async def refund_payment(
 async def take_captures(tx: Tx, *, now: datetime, left_behind: bool = False) -> list[Row]:
     """Due captures, marked as sent, as ``take_attempts``."""
     if left_behind:
-        await store.make_sent_captures_due(tx, now=now)
-    return await store.take_due_captures(
+        await store_money.make_sent_captures_due(tx, now=now)
+    return await store_money.take_due_captures(
         tx,
         now=now,
         lease_until=now + timedelta(seconds=ATTEMPT_LEASE_S),
@@ -1137,7 +1141,7 @@ async def take_captures(tx: Tx, *, now: datetime, left_behind: bool = False) -> 
 async def record_capture_unknown(tx: Tx, *, capture: Row, error: str, now: datetime) -> None:
     """No answer: neither taken nor refused. The capture is asked again later, for ever."""
     pause_s = ATTEMPT_PAUSES_S[min(capture["tries"], len(ATTEMPT_PAUSES_S) - 1)]
-    await store.settle_capture(
+    await store_money.settle_capture(
         tx,
         capture_id=capture["id"],
         state="unknown",
@@ -1159,7 +1163,7 @@ async def record_capture(
 ) -> None:
     """A provider answered: book it."""
     order = await _order(tx, capture["order_id"])
-    first = await store.settle_capture(
+    first = await store_money.settle_capture(
         tx,
         capture_id=capture["id"],
         state="posted" if posted else "declined",

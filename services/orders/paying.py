@@ -20,7 +20,7 @@ from chassis.outbox import put
 from chassis.values import derived_id
 from contracts.base import Event
 from contracts.orders import OrderRefunded, OrderUpdated
-from services.orders import crediting, domain, store
+from services.orders import crediting, domain, store, store_money
 from services.orders.domain import PAYMENT, STORE_CREDIT, Money, Payment, PaymentShare
 from services.orders.providers import MANUAL
 
@@ -138,7 +138,7 @@ async def close_order(tx: Tx, order: OpenOrder, now: datetime) -> None:
 
 async def payments_of(tx: Tx, order: OpenOrder) -> list[Payment]:
     """The captured payments of an order with what is left of each."""
-    rows = await store.captured_payments(tx, order_id=order.id)
+    rows = await store_money.captured_payments(tx, order_id=order.id)
     return [Payment(row["id"], row["provider_id"], row["left_amount"]) for row in rows]
 
 
@@ -166,8 +166,10 @@ async def begin_refund(
     amount = sum(share.amount for share in shares)
     waiting = state != "posted"
     row = _refund_row(order, cause, state, amount, now)
-    await store.add_refund(tx, row=row | {"reply_to": reply_to if state == "pending" else None})
-    await store.add_transfers(
+    await store_money.add_refund(
+        tx, row=row | {"reply_to": reply_to if state == "pending" else None}
+    )
+    await store_money.add_transfers(
         tx,
         rows=[
             _transfer(order, cause, share, "pending" if waiting else "posted", now)
@@ -240,13 +242,13 @@ async def ask_again(
     tx: Tx, order: OpenOrder, refund: Row, *, reply_to: Mapping[str, Any] | None, now: datetime
 ) -> None:
     """Ask the providers once more for a refund that all of them declined, under the same keys."""
-    attempts = await store.ask_attempts_again(tx, refund_id=refund["id"], now=now)
+    attempts = await store_money.ask_attempts_again(tx, refund_id=refund["id"], now=now)
     shares = [
         PaymentShare(row["payment_id"], row["provider_id"], row["amount"]) for row in attempts
     ]
-    number = str(await store.transfers_of(tx, refund_id=refund["id"]))
+    number = str(await store_money.transfers_of(tx, refund_id=refund["id"]))
     cause = Cause(refund["cause_kind"], refund["cause_id"], refund["reason"])
-    await store.add_transfers(
+    await store_money.add_transfers(
         tx, rows=[_transfer(order, cause, share, "pending", now, number) for share in shares]
     )
     await _move_payments(tx, [(share.payment_id, 0, share.amount) for share in shares])
@@ -259,14 +261,14 @@ async def give_credit_instead(
     tx: Tx, order: OpenOrder, refund: Row, shares: Sequence[PaymentShare], *, now: datetime
 ) -> None:
     """A refund that all providers declined becomes store credit; nobody is asked any more."""
-    number = str(await store.transfers_of(tx, refund_id=refund["id"]))
+    number = str(await store_money.transfers_of(tx, refund_id=refund["id"]))
     cause = Cause(refund["cause_kind"], refund["cause_id"], refund["reason"], to=STORE_CREDIT)
-    await store.add_transfers(
+    await store_money.add_transfers(
         tx, rows=[_transfer(order, cause, share, "posted", now, number) for share in shares]
     )
     await _move_payments(tx, [(share.payment_id, share.amount, 0) for share in shares])
     order.posted += refund["amount"]
-    await store.set_destination(tx, refund_id=refund["id"], destination=STORE_CREDIT)
+    await store_money.set_destination(tx, refund_id=refund["id"], destination=STORE_CREDIT)
     await _finish(tx, order, refund, refund["amount"], now)
     account = str(order.row["customer_id"])
     await _give_credit(tx, order, refund["id"], refund["cause_id"], account, refund["amount"], now)
@@ -310,7 +312,7 @@ def _resolution(pending: Row, state: str, now: datetime) -> Row:
 
 
 async def _move_payments(tx: Tx, rows: Sequence[tuple[str, int, int]]) -> None:
-    if rows and not await store.move_payments(tx, rows=rows):
+    if rows and not await store_money.move_payments(tx, rows=rows):
         raise Retry("a payment changed meanwhile")
 
 
@@ -323,7 +325,7 @@ async def _ask_providers(
     now: datetime,
 ) -> None:
     """Write the attempts. A key gets a number only on a split, so the plain case stays readable."""
-    await store.add_attempts(
+    await store_money.add_attempts(
         tx,
         rows=[
             {
@@ -373,7 +375,7 @@ async def execute_refund(
     tx: Tx, order: OpenOrder, refund: Row, *, reply_to: Mapping[str, Any] | None, now: datetime
 ) -> str:
     """Let held money go: posted at once in our own books, else pending with the providers."""
-    pending = await store.pending_transfers(tx, refund_id=refund["id"])
+    pending = await store_money.pending_transfers(tx, refund_id=refund["id"])
     shares = [
         PaymentShare(
             row["payment_id"], row["credit_account"].removeprefix("provider:"), row["amount"]
@@ -396,7 +398,7 @@ async def execute_refund(
 
 async def void_refund(tx: Tx, order: OpenOrder, refund: Row, *, now: datetime) -> None:
     """Give held money free again: nobody was asked to send it."""
-    pending = await store.pending_transfers(tx, refund_id=refund["id"])
+    pending = await store_money.pending_transfers(tx, refund_id=refund["id"])
     await _resolve(tx, order, pending, "voided", now)
     await _set_state(tx, order, refund, "voided", refund["amount"], settled_at=now)
 
@@ -408,8 +410,8 @@ async def take_credit_back(tx: Tx, order: OpenOrder, refund: Row, *, now: dateti
         tx, currency_code=currency, order_id=order.id, refund_id=refund["id"], now=now
     ):
         return False
-    posted = await store.posted_transfers(tx, refund_id=refund["id"])
-    await store.add_transfers(tx, rows=[_reversal(row, now) for row in posted])
+    posted = await store_money.posted_transfers(tx, refund_id=refund["id"])
+    await store_money.add_transfers(tx, rows=[_reversal(row, now) for row in posted])
     await _move_payments(tx, [(row["payment_id"], -row["amount"], 0) for row in posted])
     order.posted -= refund["amount"]
     await _set_state(tx, order, refund, "voided", refund["amount"], settled_at=now)
@@ -445,7 +447,7 @@ async def settle_share(
     """Resolve the pending transfer of one payment by the provider's answer."""
     pending = [
         row
-        for row in await store.pending_transfers(tx, refund_id=refund_id)
+        for row in await store_money.pending_transfers(tx, refund_id=refund_id)
         if row["payment_id"] == payment_id
     ]
     await _resolve(tx, order, pending, "posted" if posted else "voided", now)
@@ -474,7 +476,7 @@ async def finish_refund(
 async def _resolve(
     tx: Tx, order: OpenOrder, pending: Sequence[Row], state: str, now: datetime
 ) -> None:
-    await store.add_transfers(tx, rows=[_resolution(row, state, now) for row in pending])
+    await store_money.add_transfers(tx, rows=[_resolution(row, state, now) for row in pending])
     posted = state == "posted"
     await _move_payments(
         tx,
@@ -508,7 +510,7 @@ async def _set_state(
     reply_to: Mapping[str, Any] | None = None,
     settled_at: datetime | None = None,
 ) -> None:
-    await store.set_refund(
+    await store_money.set_refund(
         tx,
         refund_id=refund["id"],
         state=state,

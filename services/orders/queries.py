@@ -15,7 +15,7 @@ from typing import Any
 
 from chassis.db import Row, Tx
 from chassis.errors import Invalid, NotFound, Refusal, refusal
-from services.orders import domain, refunds, schemas, store, store_memos
+from services.orders import domain, refunds, schemas, store, store_memos, store_units
 from services.orders.refunds import PricedLine
 
 EXPORT_ROWS_MAX = 1000
@@ -172,7 +172,7 @@ def _order(
 ) -> Row:
     sent_out = [line for line in lines if line["claim_id"] is not None]
     lines = [line for line in lines if line["claim_id"] is None]
-    priced = [store.priced(row=line, order_tax_rate=row["tax_rate"]) for line in lines]
+    priced = [store_units.priced(row=line, order_tax_rate=row["tax_rate"]) for line in lines]
     return {
         "id": row["id"],
         "object": "order",

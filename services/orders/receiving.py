@@ -22,7 +22,7 @@ from contracts.orders import (
     ReturnReceiptSettled,
     SettleReturnReceipt,
 )
-from services.orders import domain, holding, paying, remedies, store
+from services.orders import domain, holding, paying, remedies, store_units
 from services.orders.paying import Cause, OpenOrder
 from services.orders.refunds import Part
 from services.orders.remedies import Arrival, HeldLine, Line
@@ -61,7 +61,7 @@ async def check(
         quantities = holding.quantities_of(command.lines)
         lines = await holding.lines_of(tx, order, quantities)
         missing = quantities.keys() - lines.keys()
-        foreign = await store.lines_elsewhere(tx, line_ids=missing) if missing else []
+        foreign = await store_units.lines_elsewhere(tx, line_ids=missing) if missing else []
         remedies.check_units(lines=lines, foreign=foreign, quantities=quantities)
     except Refusal as no:
         return ReturnReceiptRejected(**ids, code=no.code, kind=no.kind, message=no.message)
@@ -70,7 +70,7 @@ async def check(
 
 async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: datetime) -> None:
     """Book a receipt that is new here, start its refund, and answer once the money is decided."""
-    remedy = await store.remedy(tx, remedy_id=command.claim_id or command.return_id)
+    remedy = await store_units.remedy(tx, remedy_id=command.claim_id or command.return_id)
     if command.settle_owed:
         booking = await _decide_owed(tx, order, remedy, command)
     else:
@@ -84,7 +84,7 @@ async def settle(tx: Tx, order: OpenOrder, command: SettleReturnReceipt, now: da
         why=booking.why,
         owed=booking.owed,
     )
-    await store.add_receipt(
+    await store_units.add_receipt(
         tx,
         row={
             "id": command.receipt_id,
@@ -130,7 +130,7 @@ async def _decide_receipt(
     quantities = holding.received_quantities(command.lines)
     live = remedy is not None and remedy["state"] != "released"
     held = (
-        store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=remedy["id"]))
+        store_units.held_lines(rows=await store_units.remedy_lines_of(tx, remedy_id=remedy["id"]))
         if remedy is not None and live
         else {}
     )
@@ -181,7 +181,7 @@ async def _decide_owed(
     tx: Tx, order: OpenOrder, remedy: Row | None, command: SettleReturnReceipt
 ) -> _Booking:
     """Pay what receipts of the return left owed, or less where somebody decided so."""
-    rows = await store.take_owed(tx, return_id=command.return_id)
+    rows = await store_units.take_owed(tx, return_id=command.return_id)
     parts = [Part(**part) for row in rows for part in row["explanation"] or ()]
     amount = sum(row["amount"] for row in rows)
     if command.refund is not None and command.refund < amount:
@@ -278,14 +278,14 @@ async def _book_receipt(
         )
         for arrival in booked
     ]
-    if not await store.book_arrivals(tx, rows=rows):
+    if not await store_units.book_arrivals(tx, rows=rows):
         raise Retry(f"the units of order {order.id} changed meanwhile")
     await _add_beside(tx, order, booking, receipt_id, now)
     if remedy is None or booking.remedy_id != remedy["id"]:
         await _add_settled(tx, order, booking.remedy_id, now)
     elif remedy["kind"] == "return" and not any(line.open for line in booking.now_held.values()):
-        await store.set_remedy_state(tx, remedy_id=remedy["id"], state="settled", now=now)
-    await store.replace_remedy_lines(
+        await store_units.set_remedy_state(tx, remedy_id=remedy["id"], state="settled", now=now)
+    await store_units.replace_remedy_lines(
         tx,
         remedy_id=booking.remedy_id,
         line_ids=[arrival.line_id for arrival in booked],
@@ -307,7 +307,7 @@ async def _add_settled(tx: Tx, order: OpenOrder, remedy_id: str, now: datetime) 
         "created_at": now,
         "updated_at": now,
     }
-    await store.add_remedy(tx, row=row)
+    await store_units.add_remedy(tx, row=row)
 
 
 async def _add_beside(
@@ -316,7 +316,7 @@ async def _add_beside(
     if booking.beside:
         await _add_settled(tx, order, receipt_id, now)
         rows = [holding.remedy_line(receipt_id, line) for line in booking.beside.values()]
-        await store.add_remedy_lines(tx, rows=rows)
+        await store_units.add_remedy_lines(tx, rows=rows)
 
 
 def _worth(booking: _Booking, line_id: str) -> int:
@@ -383,7 +383,7 @@ def _arrival_row(arrival: Arrival) -> Row:
 
 
 async def _set_returned_status(tx: Tx, order: OpenOrder, *, action_required: bool) -> None:
-    ordered, returned = await store.unit_counts(tx, order_id=order.id)
+    ordered, returned = await store_units.unit_counts(tx, order_id=order.id)
     order.fulfillment_status = domain.returned_status(
         ordered=ordered, returned=returned, action_required=action_required
     )
@@ -404,7 +404,7 @@ def _say_returned(order: OpenOrder, answer: ReturnReceiptSettled) -> None:
 
 async def tell_refund(tx: Tx, order: OpenOrder, refund: Row, amount: int, why: str | None) -> None:
     """The refund of a receipt is decided: answer, with what stays to be done."""
-    receipt = await store.receipt(tx, receipt_id=refund["cause_id"])
+    receipt = await store_units.receipt(tx, receipt_id=refund["cause_id"])
     if receipt is None:
         raise LookupError(f"refund {refund['id']} is for an unknown receipt")
     answer = ReturnReceiptSettled(**receipt["answer"])
@@ -432,7 +432,7 @@ async def tell_refund(tx: Tx, order: OpenOrder, refund: Row, amount: int, why: s
         )
         await _set_returned_status(tx, order, action_required=True)
     _say_returned(order, answer)
-    await store.settle_receipt(
+    await store_units.settle_receipt(
         tx,
         receipt_id=receipt["id"],
         answer=answer.model_dump(mode="json"),

@@ -14,7 +14,7 @@ from chassis import audit
 from chassis.db import Row, Tx
 from chassis.values import allocate
 from contracts.orders import RecordReplacement, SentReplacement, WithdrawReplacement
-from services.orders import remedies, store, store_exchanges
+from services.orders import remedies, store_exchanges, store_goods, store_units
 from services.orders.paying import OpenOrder
 
 
@@ -27,7 +27,7 @@ async def record(tx: Tx, order: OpenOrder, command: RecordReplacement, now: date
         "state": "recorded",
         "created_at": now,
     }
-    if not await store.add_parcel(tx, row=parcel):
+    if not await store_goods.add_parcel(tx, row=parcel):
         return
     all_worth = await _worth(tx, command)
     worth = {line_id: all_worth[line_id] for line_id in all_worth if line_id in command.packed}
@@ -36,7 +36,7 @@ async def record(tx: Tx, order: OpenOrder, command: RecordReplacement, now: date
         for line in sorted(command.lines, key=lambda line: line.line_id)
         if line.line_id in worth
     ]
-    await store.add_replacement_lines(tx, order_id=order.id, rows=rows)
+    await store_goods.add_replacement_lines(tx, order_id=order.id, rows=rows)
     _note(order, command.fulfillment_id, command.claim_id, "recorded", worth)
 
 
@@ -45,7 +45,9 @@ async def _worth(tx: Tx, command: RecordReplacement) -> dict[str, int]:
     exchange = await store_exchanges.exchange(tx, exchange_id=command.claim_id)
     if exchange is not None:
         return {line["line_id"]: line["amount"] for line in exchange["lines"]}
-    held = store.held_lines(rows=await store.remedy_lines_of(tx, remedy_id=command.claim_id))
+    held = store_units.held_lines(
+        rows=await store_units.remedy_lines_of(tx, remedy_id=command.claim_id)
+    )
     paid = sum(line.share.amount for line in held.values())
     # All lines share in the same order, however many parcels there are.
     lines = sorted(command.lines, key=lambda line: line.line_id)
@@ -74,7 +76,7 @@ def _row(order: OpenOrder, command: RecordReplacement, line: SentReplacement, wo
 
 async def ship(tx: Tx, order: OpenOrder, *, fulfillment_id: str, claim_id: str) -> None:
     """The goods of a fulfillment are on their way: from now on their units are worth a refund."""
-    if await store.ship_replacement(tx, fulfillment_id=fulfillment_id):
+    if await store_goods.ship_replacement(tx, fulfillment_id=fulfillment_id):
         _note(order, fulfillment_id, claim_id, "shipped", {})
 
 
@@ -92,16 +94,16 @@ async def withdraw(tx: Tx, order: OpenOrder, command: WithdrawReplacement, now: 
         "state": "withdrawn",
         "created_at": now,
     }
-    if await store.add_parcel(tx, row=tombstone):
+    if await store_goods.add_parcel(tx, row=tombstone):
         return
-    rejected = await store.rejected_withdrawals(tx, fulfillment_id=fulfillment_id)
+    rejected = await store_goods.rejected_withdrawals(tx, fulfillment_id=fulfillment_id)
     if command.request_id in rejected:
         raise remedies.units_claimed()
-    if await store.replacement_units_in_use(tx, fulfillment_id=fulfillment_id):
+    if await store_goods.replacement_units_in_use(tx, fulfillment_id=fulfillment_id):
         requests = [*rejected, command.request_id]
-        await store.reject_withdrawal(tx, fulfillment_id=fulfillment_id, requests=requests)
+        await store_goods.reject_withdrawal(tx, fulfillment_id=fulfillment_id, requests=requests)
         raise remedies.units_claimed()
-    if await store.withdraw_replacement(tx, fulfillment_id=fulfillment_id):
+    if await store_goods.withdraw_replacement(tx, fulfillment_id=fulfillment_id):
         _note(order, fulfillment_id, claim_id, "withdrawn", {})
 
 

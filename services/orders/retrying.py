@@ -13,7 +13,7 @@ from chassis.db import Row, Tx
 from chassis.errors import Refusal, refusal
 from chassis.outbox import reply_address
 from contracts.orders import RetryClaimRefund
-from services.orders import domain, holding, paying, remedies, store
+from services.orders import domain, holding, paying, remedies, store_money, store_units
 from services.orders.domain import PaymentShare
 from services.orders.paying import Cause, OpenOrder
 from services.orders.remedies import Hold
@@ -24,13 +24,13 @@ async def decide(
 ) -> tuple[Hold, list[PaymentShare]]:
     """What would be refunded, and over which payments. Raises when the claim holds nothing, or the
     money does not suffice."""
-    remedy = await store.remedy(tx, remedy_id=command.claim_id)
+    remedy = await store_units.remedy(tx, remedy_id=command.claim_id)
     if remedy is None or remedy["state"] == "released":
         raise remedies.hold_unknown(claim_id=command.claim_id)
     customer_id = order.row["customer_id"]
     domain.check_destination(refund_to=command.refund_to, customer_id=customer_id)
-    rows = await store.remedy_lines_of(tx, remedy_id=command.claim_id)
-    held = store.held_lines(rows=rows)
+    rows = await store_units.remedy_lines_of(tx, remedy_id=command.claim_id)
+    held = store_units.held_lines(rows=rows)
     hold = remedies.decide_refund(
         lines=await holding.lines_of(tx, order, dict.fromkeys(held, 0)),
         shares={line_id: line.share for line_id, line in held.items()},
@@ -46,21 +46,23 @@ async def begin_once(
 ) -> Row | None:
     """As ``begin``, once per request: what was decided for it before is told again, also where it
     would be decided otherwise by now."""
-    remedy = await store.remedy(tx, remedy_id=command.claim_id)
+    remedy = await store_units.remedy(tx, remedy_id=command.claim_id)
     if remedy is None or remedy["state"] == "released":
         raise remedies.hold_unknown(claim_id=command.claim_id)
     decided = remedy["retries"] or {}
     if command.request_id in decided:
         if decided[command.request_id] is not None:
             raise refusal(**decided[command.request_id])
-        return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+        return await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     try:
         refund = await begin(tx, order, command, now)
     except Refusal as why:
         no = {"kind": why.kind, "code": why.code, "message": why.message}
-        await store.remember_retry(tx, remedy=remedy, request_id=command.request_id, refusal=no)
+        await store_units.remember_retry(
+            tx, remedy=remedy, request_id=command.request_id, refusal=no
+        )
         raise
-    await store.remember_retry(tx, remedy=remedy, request_id=command.request_id, refusal=None)
+    await store_units.remember_retry(tx, remedy=remedy, request_id=command.request_id, refusal=None)
     return refund
 
 
@@ -68,10 +70,10 @@ async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: dateti
     """Start the claim's one refund; ask again for one that was declined, or give store credit for
     it. The refund as it stands now, None where there is nothing to refund. Raises as ``decide``,
     with nothing changed."""
-    refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+    refund = await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
     if refund is None:
         hold, shares = await decide(tx, order, command)
-        await store.decide_remedy(
+        await store_units.decide_remedy(
             tx,
             remedy_id=command.claim_id,
             amount=hold.amount,
@@ -97,6 +99,6 @@ async def begin(tx: Tx, order: OpenOrder, command: RetryClaimRefund, now: dateti
             payments = await paying.payments_of(tx, order)
             shares = domain.split(amount=refund["amount"], payments=payments)
             await paying.give_credit_instead(tx, order, refund, shares, now=now)
-            return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+            return await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
         await paying.ask_again(tx, order, refund, reply_to=reply_address(), now=now)
-    return await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+    return await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)

@@ -18,7 +18,16 @@ from chassis.errors import Refusal, refusal
 from chassis.outbox import put, reply_address
 from chassis.values import derived_id
 from contracts.orders import ExchangeRejected, ExchangeSettled, ProcessExchange, SettleExchange
-from services.orders import capturing, domain, exchanges, holding, paying, store, store_exchanges
+from services.orders import (
+    capturing,
+    domain,
+    exchanges,
+    holding,
+    paying,
+    store_exchanges,
+    store_money,
+    store_units,
+)
 from services.orders.domain import PaymentShare
 from services.orders.exchanges import Wanted
 from services.orders.paying import Cause, OpenOrder
@@ -49,7 +58,7 @@ async def settle(tx: Tx, order: OpenOrder | None, command: SettleExchange, now: 
 
 
 async def _settle(tx: Tx, order: OpenOrder | None, command: SettleExchange, now: datetime) -> None:
-    remedy = await store.remedy(tx, remedy_id=command.exchange_id)
+    remedy = await store_units.remedy(tx, remedy_id=command.exchange_id)
     if order is None or remedy is None or remedy["state"] == "released":
         raise exchanges.hold_unknown(exchange_id=command.exchange_id)
     region = holding.replacement_tax(order)
@@ -76,7 +85,7 @@ async def _settle(tx: Tx, order: OpenOrder | None, command: SettleExchange, now:
             "created_at": now,
         },
     )
-    await store.set_remedy_state(tx, remedy_id=command.exchange_id, state="settled", now=now)
+    await store_units.set_remedy_state(tx, remedy_id=command.exchange_id, state="settled", now=now)
     _note(order, command.exchange_id, "settled", difference_due=bill.difference_due)
     if shares:
         await paying.begin_refund(
@@ -102,7 +111,7 @@ async def process(tx: Tx, order: OpenOrder | None, command: ProcessExchange, now
     """The awaited difference came, or what a provider declined is asked for again. What is settled
     is told again, and nothing moves twice. Answers as ``settle``."""
     exchange = await store_exchanges.exchange(tx, exchange_id=command.exchange_id)
-    remedy = await store.remedy(tx, remedy_id=command.exchange_id)
+    remedy = await store_units.remedy(tx, remedy_id=command.exchange_id)
     try:
         if order is None or exchange is None or remedy is None or remedy["state"] == "released":
             raise exchanges.hold_unknown(exchange_id=command.exchange_id)
@@ -130,14 +139,14 @@ async def _process(
         no = {"kind": why.kind, "code": why.code, "message": why.message}
         raise
     finally:
-        await store.remember_retry(tx, remedy=remedy, request_id=request_id, refusal=no)
+        await store_units.remember_retry(tx, remedy=remedy, request_id=request_id, refusal=no)
 
 
 async def _move(tx: Tx, order: OpenOrder, exchange: Row, now: datetime) -> None:
     if exchange["difference_due"] > 0 and exchange["payment_id"] is None:
         await _take(tx, order, exchange, now)
         return
-    refund = await store.refund_of(tx, cause_kind=KIND, cause_id=exchange["id"])
+    refund = await store_money.refund_of(tx, cause_kind=KIND, cause_id=exchange["id"])
     if exchange["difference_due"] < 0 and refund is not None and refund["state"] == "declined":
         domain.check_refundable(amount=refund["amount"], money=order.money)
         await paying.ask_again(tx, order, refund, reply_to=reply_address(), now=now)
@@ -187,7 +196,7 @@ async def pay_back(tx: Tx, order: OpenOrder, exchange_id: str, now: datetime) ->
 async def paid_back(tx: Tx, exchange_id: str) -> int:
     """What was paid back for an exchange whose units are free, in minor units: a repeat says it
     again."""
-    refund = await store.refund_of(tx, cause_kind=KIND, cause_id=exchange_id)
+    refund = await store_money.refund_of(tx, cause_kind=KIND, cause_id=exchange_id)
     return int(refund["amount"]) if refund is not None and refund["state"] == "posted" else 0
 
 
@@ -195,7 +204,7 @@ async def tell(tx: Tx, exchange_id: str, *, reply_to: Mapping[str, Any] | None) 
     """Say how the difference of an exchange stands; nothing while nobody knows."""
     exchange = await store_exchanges.exchange(tx, exchange_id=exchange_id)
     assert exchange is not None, exchange_id
-    refund = await store.refund_of(tx, cause_kind=KIND, cause_id=exchange_id)
+    refund = await store_money.refund_of(tx, cause_kind=KIND, cause_id=exchange_id)
     gave = refund is not None and refund["state"] == "posted"
     refunded = refund["amount"] if refund is not None and gave else 0
     status = exchanges.payment_status(
@@ -206,7 +215,7 @@ async def tell(tx: Tx, exchange_id: str, *, reply_to: Mapping[str, Any] | None) 
     )
     if status is None:
         return
-    remedy = await store.remedy(tx, remedy_id=exchange_id)
+    remedy = await store_units.remedy(tx, remedy_id=exchange_id)
     if status == "requires_action" and refund is not None and remedy and remedy["retries"]:
         # Whoever asked for it once more reads why not.
         await reject(tx, exchange_id, refusal(**refund["decline"]), reply_to=reply_to)

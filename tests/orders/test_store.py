@@ -11,7 +11,7 @@ from alembic import command
 from chassis import migrations
 from chassis.db import CheckFailed, DuplicateRow
 from chassis.testing import DatabaseUrl
-from services.orders import store
+from services.orders import store, store_money, store_units
 from tests.orders.builders import LONG_AGO, a_claim, a_return, lines
 from tests.orders.conftest import OpenShop
 
@@ -49,10 +49,10 @@ async def test_a_pending_transfer_is_resolved_once(open_shop: OpenShop) -> None:
     row = {name: value for name, value in pending.items() if name != "seq"}
     row |= {"state": "posted", "pending_id": pending["id"]}
     async with desk.database.transaction() as tx:
-        await store.add_transfers(tx, rows=[{**row, "id": "tr_1"}])
+        await store_money.add_transfers(tx, rows=[{**row, "id": "tr_1"}])
     with pytest.raises(DuplicateRow):
         async with desk.database.transaction() as tx:
-            await store.add_transfers(tx, rows=[{**row, "id": "tr_2", "state": "voided"}])
+            await store_money.add_transfers(tx, rows=[{**row, "id": "tr_2", "state": "voided"}])
 
 
 async def test_a_cause_has_one_refund(open_shop: OpenShop) -> None:
@@ -61,18 +61,18 @@ async def test_a_cause_has_one_refund(open_shop: OpenShop) -> None:
     made = (await desk.rows("SELECT * FROM refunds"))[0]
     with pytest.raises(DuplicateRow):
         async with desk.database.transaction() as tx:
-            await store.add_refund(tx, row={**made, "id": "ref_other"})
+            await store_money.add_refund(tx, row={**made, "id": "ref_other"})
 
 
 async def test_guarded_statements_change_all_their_rows_or_say_no(open_shop: OpenShop) -> None:
     desk = await open_shop()
     async with desk.database.transaction() as tx:
-        assert await store.hold_units(tx, quantities={"item_01": 2}, limit="quantity")
-        assert not await store.hold_units(tx, quantities={"item_01": 1}, limit="quantity")
-        assert not await store.free_units(tx, quantities={"item_01": 3})
-        assert await store.free_units(tx, quantities={"item_01": 2})
-        assert not await store.book_arrivals(tx, rows=[("item_01", 1, 0, 0)])
-        assert not await store.move_payments(tx, rows=[("pay_01", 100_001, 0)])
+        assert await store_units.hold_units(tx, quantities={"item_01": 2}, limit="quantity")
+        assert not await store_units.hold_units(tx, quantities={"item_01": 1}, limit="quantity")
+        assert not await store_units.free_units(tx, quantities={"item_01": 3})
+        assert await store_units.free_units(tx, quantities={"item_01": 2})
+        assert not await store_units.book_arrivals(tx, rows=[("item_01", 1, 0, 0)])
+        assert not await store_money.move_payments(tx, rows=[("pay_01", 100_001, 0)])
         assert not await store.save_order(
             tx,
             order_id="order_01",

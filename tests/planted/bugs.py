@@ -32,7 +32,16 @@ from services.claims import operations as claims_operations
 from services.inventory import dispatching
 from services.inventory import operations as inventory_operations
 from services.inventory import store as inventory_store
-from services.orders import crediting, goodwill, holding, operations, paying, remedies, store
+from services.orders import (
+    crediting,
+    goodwill,
+    holding,
+    operations,
+    paying,
+    remedies,
+    store_money,
+    store_units,
+)
 from services.orders.providers import FAKE, CaptureCall, FakeProvider, RefundCall
 from services.orders.worker import RefundWorker
 from services.returns import saga as returns_saga
@@ -171,7 +180,7 @@ def no_tombstone(patch: Patch) -> None:
         await release(tx, command=command, now=now)
 
     async def remedy(tx: Tx, kind: str, remedy_id: str, order_id: str, now: datetime) -> Row | None:
-        return await store.remedy(tx, remedy_id=remedy_id)
+        return await store_units.remedy(tx, remedy_id=remedy_id)
 
     patch.setattr(inventory_operations, "release_reservation", release_reservation)
     patch.setattr(holding, "remedy_or_tombstone", remedy)
@@ -270,7 +279,7 @@ def provider_before_any_row(patch: Patch) -> None:
         build(self, *given)
         providers.append(self)
 
-    original = store.add_attempts
+    original = store_money.add_attempts
 
     async def add_attempts(tx: Tx, *, rows: Sequence[Mapping[str, Any]]) -> None:
         called = []
@@ -290,7 +299,7 @@ def provider_before_any_row(patch: Patch) -> None:
         await original(tx, rows=called)
 
     patch.setattr(FakeProvider, "__init__", init)
-    patch.setattr(store, "add_attempts", add_attempts)
+    patch.setattr(store_money, "add_attempts", add_attempts)
 
 
 def recomputed_after_a_crash(patch: Patch) -> None:
@@ -333,7 +342,7 @@ def release_while_in_flight(patch: Patch) -> None:
             tx, "claim", command.claim_id, command.order_id, now
         )
         if order is not None and remedy is not None and remedy["state"] != "released":
-            refund = await store.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
+            refund = await store_money.refund_of(tx, cause_kind="claim", cause_id=command.claim_id)
             if refund is not None and refund["state"] == "held":
                 await paying.void_refund(tx, order, refund, now=now)
             await holding.release_units(tx, order, "claim", command.claim_id, now)
@@ -396,7 +405,7 @@ def units_by_a_projection(patch: Patch) -> None:
         return True
 
     patch.setattr(holding, "lines_of", lines_of)
-    patch.setattr(store, "hold_units", hold_units)
+    patch.setattr(store_units, "hold_units", hold_units)
 
 
 # ---- goods that are sent, and what came later ---------------------------------------------------
