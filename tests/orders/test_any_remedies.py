@@ -184,7 +184,8 @@ class AnyRemedies(RuleBasedStateMachine):
         shipping_cost: int = 0,
     ) -> None:
         """Goods of one line for these; whoever owes the difference pays it at once."""
-        lines, new = self.now(), next(name for name in NEW if name not in self.sold)
+        lines, units = self.now(), self.of_the_order(units)
+        new = next(name for name in NEW if name not in self.sold)
         try:
             exchanges.check(
                 payment_status="captured" if self.captured else "awaiting",
@@ -217,7 +218,7 @@ class AnyRemedies(RuleBasedStateMachine):
             self.left[remedy.paid] = due
             self.paid += due
         self.add(remedy)
-        self.returned[new] = 0
+        self.returned[new], self.goodwill[new] = 0, []
         self.sold[new] = Line(
             line_id=new,
             variant_id="variant",
@@ -241,7 +242,7 @@ class AnyRemedies(RuleBasedStateMachine):
         if remedy.refunded or not untouched or self.shares(remedy.sends) or not self.captured:
             return
         remedy.held, remedy.kind = {}, "canceled"
-        del self.sold[remedy.sends], self.returned[remedy.sends]
+        del self.sold[remedy.sends], self.returned[remedy.sends], self.goodwill[remedy.sends]
         if remedy.paid:
             back = self.left[remedy.paid]
             # Without refunds by hand nobody else can have had it.

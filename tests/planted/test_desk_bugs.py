@@ -21,7 +21,7 @@ from tests.orders.test_any_remedies import AnyRemedies, AnyRemediesAndAmounts
 Patch = pytest.MonkeyPatch
 # Always the same, and without a search for the shortest story.
 LOOK = settings(
-    max_examples=60,
+    max_examples=400,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
