@@ -108,16 +108,13 @@ def main() -> None:
 
 
 class Child:
-    """A forked process, with the part of Popen that ``Process`` uses."""
+    """A forked process, with the part of Popen that ``Process`` uses. ``returncode`` is None while
+    it lives, and minus the signal that killed it."""
 
-    def __init__(self, pid: int, nursery: Nursery) -> None:
+    def __init__(self, pid: int, changed: threading.Condition) -> None:
         self.pid = pid
-        self._nursery = nursery
-
-    @property
-    def returncode(self) -> int | None:
-        """None while it lives; minus the signal that killed it."""
-        return self._nursery.ended.get(self.pid)
+        self.returncode: int | None = None
+        self._changed = changed
 
     def poll(self) -> int | None:
         """As Popen's."""
@@ -137,8 +134,8 @@ class Child:
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Until it has ended; raises TimeoutExpired as Popen does."""
-        with self._nursery.changed:
-            done = self._nursery.changed.wait_for(lambda: self.poll() is not None, timeout_s)
+        with self._changed:
+            done = self._changed.wait_for(lambda: self.poll() is not None, timeout_s)
         if not done:
             raise subprocess.TimeoutExpired(str(self.pid), timeout_s or 0.0)
         return self.returncode or 0
@@ -148,9 +145,10 @@ class Nursery:
     """The forking process, seen from outside. ``bug``: its children have this planted bug."""
 
     def __init__(self, bug: str = "") -> None:
-        self.ended: dict[int, int] = {}
-        self.changed = threading.Condition()
-        self._born: Queue[int] = Queue()
+        # By pid, and only while they live: the system gives the pid of a dead one to another.
+        self._living: dict[int, Child] = {}
+        self._changed = threading.Condition()
+        self._born: Queue[Child] = Queue()
         self._ready = threading.Event()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.nursery", *filter(None, [bug])],
@@ -165,7 +163,9 @@ class Nursery:
         """Until it has imported everything."""
         await eventually(self._ready.is_set, within_s=300)
 
-    def start(self, module: str, arguments: list[str], environment: dict[str, str], log: Path):
+    def start(
+        self, module: str, arguments: list[str], environment: dict[str, str], log: Path
+    ) -> Child:
         """``python -m module arguments`` with this environment."""
         request = {
             "module": module,
@@ -176,7 +176,7 @@ class Nursery:
         assert self._process.stdin is not None
         self._process.stdin.write((json.dumps(request) + "\n").encode())
         self._process.stdin.flush()
-        return Child(self._born.get(timeout=10), self)
+        return self._born.get(timeout=10)
 
     def close(self) -> None:
         """End it, and with it whatever still lives."""
@@ -193,11 +193,13 @@ class Nursery:
         for line in self._process.stdout:
             event = json.loads(line)
             if "born" in event:
-                self._born.put(event["born"])
+                child = Child(event["born"], self._changed)
+                self._living[child.pid] = child
+                self._born.put(child)
             elif "ended" in event:
-                with self.changed:
-                    self.ended[event["ended"]] = event["code"]
-                    self.changed.notify_all()
+                with self._changed:
+                    self._living.pop(event["ended"]).returncode = event["code"]
+                    self._changed.notify_all()
             else:
                 self._ready.set()
 
