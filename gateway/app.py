@@ -112,7 +112,7 @@ class Gateway:
             inbox = Inbox("gateway", self.database, subscription, verify_sender=verify)
             await self._bus.subscribe(subscription, consumers.door(self.database, inbox))
             name = f"gateway.parked.{subscription.queue}"
-            self._loops.append(Loop(name, inbox.retry_due, idle_s=1.0))
+            self._loops.append(Loop(name, inbox.retry_due, idle_s=2.0))
 
     async def start(self) -> None:
         """Make the first token, begin the background work."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chassis import clock
-from deploy.bench import catalog, procs
+from deploy.bench import procs
 from deploy.bench.measure import Cell
 from deploy.bench.report import Say
 from deploy.bench.systems import System
@@ -34,8 +34,6 @@ async def idle(system: System, seconds: float) -> dict[str, Any]:
         "total_percent": total,
         "others_percent": spent.others_percent,
         "memory_mib": procs.memory_mib(system.processes()),
-        "floor": catalog.IDLE_MAX_PERCENT,
-        "floor_met": total < catalog.IDLE_MAX_PERCENT,
     }
 
 

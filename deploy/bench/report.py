@@ -171,16 +171,18 @@ def _history(rows: list[dict[str, Any]]) -> Table:
 
 def _idle(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="idle", title_justify="left", box=None)
-    for name in ("mode", "seconds", "CPU % of a core", f"under {catalog.IDLE_MAX_PERCENT:g} %"):
+    told = f"under {catalog.IDLE_MAX_PERCENT:g} %"
+    for name in ("mode", "when", "seconds", "CPU % of a core", told):
         table.add_column(name, justify="right")
     table.add_column("CPU % by process")
     table.add_column("MiB by process")
     for row in rows:
         table.add_row(
             row["mode"],
+            row["when"],
             str(row["seconds"]),
             str(row["total_percent"]),
-            _yes(row["floor_met"]),
+            _yes(row.get("floor_met")),
             _named(row["cpu_percent"], least=0),
             _named(row["memory_mib"], least=0),
         )

@@ -36,6 +36,7 @@ HISTORY_TURN = ("without", "with", "with", "without")
 HISTORY_S_MAX = 4.0
 HISTORY_CLIENTS = 8
 CEILING_S_MAX = 5.0
+IDLE_ORDERS = 1000
 # Orders to read from, per second of a cell.
 READ_PER_S = 100
 
@@ -96,8 +97,10 @@ class Bench:
     _done: Counter[str] = field(default_factory=Counter)
 
     async def sections(self) -> None:
-        """Those that were asked for: cells, ceilings, idle."""
+        """Those that were asked for: idle before there was work, cells, ceilings, idle then."""
         request = self.request
+        if catalog.IDLE in request.only:
+            await self._idle("before work")
         for work in request.works:
             for clients in request.clients:
                 await self.cell(work, clients, "cells")
@@ -105,9 +108,20 @@ class Bench:
             self.say(f"{self.system.mode}: ceilings")
             seconds = min(request.seconds, CEILING_S_MAX)
             self.report["ceilings"] += await ceilings.measured(self.system, seconds)
-        if catalog.IDLE in request.only:
-            self.say(f"{self.system.mode}: idle for {request.idle_s:.0f} s")
-            self.report["idle"].append(await endurance.idle(self.system, request.idle_s))
+        if catalog.IDLE in request.only and request.works:
+            await self._idle("behind work")
+
+    async def _idle(self, when: str) -> None:
+        """A system with orders to whom nothing happens. Behind work it still compares what changed,
+        which is a cost of the work: only before it there is a floor."""
+        await self.stock.ensure(IDLE_ORDERS - self.stock.loaded)
+        await self._settle()
+        self.say(f"{self.system.mode}: idle for {self.request.idle_s:.0f} s, {when}")
+        row = await endurance.idle(self.system, self.request.idle_s) | {"when": when}
+        if when == "before work":
+            met = row["total_percent"] < catalog.IDLE_MAX_PERCENT
+            row |= {"floor": catalog.IDLE_MAX_PERCENT, "floor_met": met}
+        self.report["idle"].append(row)
 
     async def cell(
         self, work: str, clients: int, section: str, *, seconds: float | None = None, **more: Any

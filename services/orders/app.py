@@ -34,9 +34,9 @@ def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifie
     configured = providers.configured(
         fake_file=own.fake_ledger_file, fake_faults=own.fake_provider_faults
     )
-    refunds = Loop("orders.refunds", RefundWorker(database, configured).step, idle_s=1.0)
+    refunds = Loop("orders.refunds", RefundWorker(database, configured).step, idle_s=2.0)
     database.listen(paying.WORKER, refunds.wake)
-    captures = Loop("orders.captures", CaptureWorker(database, configured).step, idle_s=1.0)
+    captures = Loop("orders.captures", CaptureWorker(database, configured).step, idle_s=2.0)
     database.listen(capturing.WORKER, captures.wake)
 
     async def expire_one(tx: Tx, saga_id: str, now: datetime) -> None:
@@ -61,7 +61,7 @@ def build(settings: AnySettings, database: Database, bus: Bus, verifier: Verifie
         loops=[
             refunds,
             captures,
-            Loop("orders.memos", MemoClerk(database).step, idle_s=1.0),
+            Loop("orders.memos", MemoClerk(database).step, idle_s=2.0),
             Loop("orders.timers", wake_due, idle_s=1.0),
         ],
         verify_sender=settings.bus_verify_sender,

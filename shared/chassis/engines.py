@@ -518,7 +518,8 @@ class RabbitServer(Server):
             "RABBITMQ_CONF_ENV_FILE": str(self.data_dir / "none.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.data_dir / "enabled_plugins"),
             "RABBITMQ_DIST_PORT": str(recorded["dist_port"]),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2",
+            # Two schedulers that sleep when there is nothing to do, and do not wait turning.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
             "ERL_EPMD_PORT": str(recorded["epmd_port"]),
             "ERL_EPMD_ADDRESS": _HOST,
             # Makes the script become the server instead of watching it: one process to signal,

@@ -81,7 +81,7 @@ class Service:
             inbox = Inbox(self.name, self.database, subscription, verify_sender=self._verify_sender)
             await self._bus.subscribe(subscription, inbox.deliver)
             self._loops.append(
-                Loop(f"{self.name}.parked.{subscription.queue}", inbox.retry_due, idle_s=1.0)
+                Loop(f"{self.name}.parked.{subscription.queue}", inbox.retry_due, idle_s=2.0)
             )
 
     async def start(self) -> None:

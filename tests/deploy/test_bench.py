@@ -84,8 +84,8 @@ def test_every_cell_is_measured_without_an_error_and_without_a_refusal(
     (verified,) = found["verify"]
     assert verified["findings"] == []
     assert min(verified["looked_at"].values()) > 0
-    (idle,) = found["idle"]
-    assert set(idle["cpu_percent"]) == PROCESSES[mode]
+    assert [row["when"] for row in found["idle"]] == ["before work", "behind work"]
+    assert all(set(row["cpu_percent"]) == PROCESSES[mode] for row in found["idle"])
     parts = {row["what"] for row in found["ceilings"]}
     assert {"gateway /livez", "through the gateway, regions"} <= parts
     if mode == "distributed":
@@ -95,19 +95,28 @@ def test_every_cell_is_measured_without_an_error_and_without_a_refusal(
 
 
 @pytest.mark.timeout(300)
-def test_a_long_history_and_a_steady_load_are_reported_as_ratio_and_slope(tmp_path: Path) -> None:
-    code, found, said = _bench(
-        tmp_path,
-        *("--mode", "embedded", "--only", "refund", "--clients", 2, "--seconds", 0.5),
-        *("--warmup", 0.1, "--history", 150, "--soak-minutes", 0.05),
+async def test_a_long_history_and_a_steady_load_are_reported_as_ratio_and_slope(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What is looked at is how rounds are put together, and for that one is enough.
+    monkeypatch.setattr(run, "HISTORY_ROUNDS", 1)
+    request = run.Request(
+        modes=("embedded",),
+        only=("refund",),
+        clients=(2,),
+        seconds=0.5,
+        warmup_s=0.1,
+        history=150,
+        soak_minutes=0.05,
     )
-    assert code == 0, said
+    found = await run.run(request, report.Say(shown=False))
+    assert found["troubles"] == []
     (row,) = found["history"]
     assert (row["work"], row["orders"]) == ("refund", 150)
     assert found["verify"][0]["looked_at"]["claims"] > 0
     assert row["cpu_ms_per_unit"]["ratio"] > 0
     whens = [cell["when"] for cell in found["history_cells"]]
-    assert whens == [*run.HISTORY_TURN] * run.HISTORY_ROUNDS
+    assert whens == ["without", "with", "with", "without"]
     assert [verified["findings"] for verified in found["verify"]] == [[], []]
     (soak,) = found["soak"]
     assert (soak["errors"], soak["refusals"]) == (0, 0)
