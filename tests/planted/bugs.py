@@ -39,6 +39,8 @@ from services.orders import (
     operations,
     paying,
     remedies,
+    settling,
+    store_exchanges,
     store_money,
     store_units,
 )
@@ -479,6 +481,38 @@ def capture_key_per_try(patch: Patch) -> None:
     patch.setattr(FakeProvider, "capture", capture)
 
 
+def difference_is_booked_on_a_repeat(patch: Patch) -> None:
+    """35: whoever is told once more that a difference came books it once more."""
+    inbox_off(patch)
+    original = settling._process
+
+    async def process(
+        tx: Tx, order: Any, exchange: Row, remedy: Row, request_id: str, now: datetime
+    ) -> None:
+        if exchange["difference_due"] > 0:
+            await settling._take(tx, order, exchange, now)
+            return
+        await original(tx, order, exchange, remedy, request_id, now)
+
+    patch.setattr(settling, "derived_id", lambda kind, *_: new_id(kind))
+    patch.setattr(settling, "_process", process)
+
+
+def unpaid_difference_is_paid_back(patch: Patch) -> None:
+    """36: a cancel pays the difference back, and nobody looks whether it was paid."""
+
+    async def pay_back(tx: Tx, order: Any, exchange_id: str, now: datetime) -> int:
+        exchange = await store_exchanges.exchange(tx, exchange_id=exchange_id)
+        due: int = exchange["difference_due"] if exchange is not None else 0
+        shares = await settling._shares(tx, order, due)
+        if shares:
+            cause = settling.cause_of(order, exchange_id)
+            await paying.begin_refund(tx, order, cause, shares, hold=False, reply_to=None, now=now)
+        return max(due, 0)
+
+    patch.setattr(settling, "pay_back", pay_back)
+
+
 # Bugs are found within a few seeds from here; which are the first depends on what clients do.
 SEEDS_MOST = 200
 
@@ -564,6 +598,20 @@ BUGS = (
         "33", "declined goodwill stays given", declined_goodwill_stays_given, _from(1), "were given"
     ),
     Bug("34", "capture key per try", capture_key_per_try, _from(7), "captured, but nobody asked"),
+    Bug(
+        "35",
+        "a difference is booked on every repeat",
+        difference_is_booked_on_a_repeat,
+        _from(1),
+        "nobody owed payment",
+    ),
+    Bug(
+        "36",
+        "a difference that nobody paid is paid back",
+        unpaid_difference_is_paid_back,
+        _from(1),
+        "went back",
+    ),
 )
 
 # By processes: tests/planted/test_process_bugs.py.
