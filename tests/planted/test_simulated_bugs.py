@@ -19,7 +19,7 @@ from tests.planted.bugs import BUGS, NOT_PLANTED, Bug, inbox_off, recomputed_aft
 REST_S_MAX = 200.0
 PATIENCE_S = 400.0
 CONTROL = range(1, 5)
-QUICK = ("3", "9", "11", "19", "26")
+QUICK = ("3", "9", "11", "19", "26", "35")
 
 
 @pytest.fixture(autouse=True)
