@@ -583,7 +583,7 @@ BUGS = (
         "30",
         "the key of a close is forgotten",
         key_of_a_close_is_forgotten,
-        _from(1),
+        _from(258),
         "0 were told",
     ),
     Bug(
