@@ -19,6 +19,7 @@ from services.inventory import store as inventory_store
 from services.orders import invariants as orders_books
 from services.orders import queries as orders_queries
 from services.orders import store as orders_store
+from services.orders import store_exchanges, store_money
 from services.returns import invariants as returns_books
 from services.returns import store as returns_store
 
@@ -35,19 +36,24 @@ _ALL = 10_000
 class Books:
     """What the services hold by id, and which subject each client's key stands for, by service.
 
-    ``returned``: units that came, by return and line.
+    ``announced`` and ``returned``: units that were to come, and that came, by return and line.
+    ``exchanges`` is what orders settled of them, ``differences`` the payments that orders did not
+    have when the shop opened.
     """
 
     claims: dict[str, Row]
     claim_fulfillments: dict[str, Row]
     inquiries: dict[str, Row]
     returns: dict[str, Row]
+    announced: dict[str, Counter[str]]
     returned: dict[str, Counter[str]]
     receipts: dict[str, Row]
     receipt_lines: list[Row]
     refunds: dict[str, Row]
     fulfillments: dict[str, Row]
     payments: dict[str, Row]
+    exchanges: dict[str, Row]
+    differences: dict[str, Row]
     credits: dict[str, Row]
     subjects: dict[str, dict[str, str]]
 
@@ -105,14 +111,26 @@ class Look:
             returns = await returns_books.returns(tx)
             receipts = await returns_books.refunds(tx)
             receipt_lines = await returns_books.receipts(tx)
+            announced: dict[str, Counter[str]] = {row["id"]: Counter() for row in returns}
             returned: dict[str, Counter[str]] = {row["id"]: Counter() for row in returns}
             for row in await returns_books.returned_units(tx):
+                announced[row["return_id"]][row["line_id"]] += row["requested_quantity"]
                 returned[row["return_id"]][row["line_id"]] += row["received_quantity"]
         async with self._databases["orders"].reading() as tx:
             refunds = await orders_books.refunds(tx)
             fulfillments = await orders_books.fulfillments(tx)
             payments = [
                 await orders_queries.payment_by_id(tx, payment_id=id_) for id_ in shop.payments()
+            ]
+            exchanges = [
+                await store_exchanges.exchange(tx, exchange_id=row["id"])
+                for row in await orders_books.exchanges(tx)
+            ]
+            differences = [
+                await orders_queries.payment_by_id(tx, payment_id=row["id"])
+                for number in range(1, shop.ORDERS + 1)
+                for row in await store_money.payments_of(tx, order_id=shop.order_id(number))
+                if row["id"] not in shop.payments()
             ]
             credit = await orders_queries.store_credits(
                 tx, customer_id=shop.CUSTOMER, own_id=None, limit=_ALL, offset=0
@@ -122,12 +140,15 @@ class Look:
             claim_fulfillments=_by_id(claim_fulfillments),
             inquiries=_by_id(inquiries),
             returns=_by_id(returns),
+            announced=announced,
             returned=returned,
             receipts={row["receipt_id"]: row for row in receipts},
             receipt_lines=receipt_lines,
             refunds=_by_id(refunds),
             fulfillments=_by_id(fulfillments),
             payments=_by_id(payments),
+            exchanges={row["id"]: row for row in exchanges if row is not None},
+            differences=_by_id(differences),
             credits=_by_id(credit["entries"]),
             subjects=subjects,
         )
@@ -150,6 +171,8 @@ def as_lines(books: Books) -> list[str]:
             books.refunds,
             books.fulfillments,
             books.payments,
+            books.exchanges,
+            books.differences,
             books.credits,
         )
         for _, row in sorted(rows.items())

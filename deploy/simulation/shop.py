@@ -11,7 +11,11 @@ Json = dict[str, Any]
 LINES = 3
 UNITS = (1, 3, 6)
 NET, GROSS = 1000, 1200
-STOCKED = (0, 1, 2, 4, 1000)
+STOCKED = (0, 1, 2, 4, 1000, 1000, 1000)
+# What a unit of them costs, net: they are all of one price but a cheaper and a dearer one. For the
+# cheaper one 108 are given back, which the provider answers as in ``clients.AMOUNTS``.
+NETS = (NET, NET, NET, NET, NET, 910, 1500)
+CHEAPER, DEARER = 6, 7
 # Which of the variants the lines are, and which replace goods, as often as they stand here.
 BOUGHT = (1, 4, 5)
 WANTED = (1, 2, 3, 4, 5, 5, 5)
@@ -75,6 +79,16 @@ def all_sent(lines: Iterable[str]) -> bool:
 def variant_id(number: int) -> str:
     """The id of a variant, from 1 to as many as STOCKED has."""
     return f"variant_sim_{number}"
+
+
+def price(variant: str) -> int:
+    """What a unit of a variant costs, gross."""
+    return gross({variant_id(number): net for number, net in enumerate(NETS, 1)}[variant])
+
+
+def gross(net: int) -> int:
+    """An amount with the tax, rounded half up."""
+    return net + (net * 20 + 50) // 100
 
 
 def payments() -> dict[str, tuple[str, bool]]:
@@ -184,9 +198,9 @@ def document() -> Json:
                 "sku": f"SIM-{number}",
                 "manage_inventory": True,
                 "allow_backorder": False,
-                "prices": [{"currency_code": CURRENCY, "amount": NET}],
+                "prices": [{"currency_code": CURRENCY, "amount": net}],
             }
-            for number in range(1, len(STOCKED) + 1)
+            for number, net in enumerate(NETS, 1)
         ],
         "inventory_levels": [
             {"variant_id": variant_id(number), "location_id": LOCATION, "stocked_quantity": stocked}

@@ -159,7 +159,8 @@ def advance(
         # Too late to count, but not to know: if the step turns out to stand, nobody says it again.
         saga = replace(saga, facts={**saga.facts, step.name: data, **_brought(table, step, reply)})
         return _note(saga, now, step.name, "done, but it is being undone"), []
-    if mark != awaits or answers != expected:
+    # A step without an undo is still awaited when the saga has ended without it.
+    if saga.over or mark != awaits or answers != expected:
         return _note(saga, now, step.name, f"ignored stale {role}"), []
     objection = step.refuses(reply) if role == "done" else None
     if objection:

@@ -256,6 +256,16 @@ class TestStaleReplies:
         assert play.saga.direction == "undone"
         assert play.others.holding == set()
 
+    def test_a_late_answer_of_what_has_no_undo_does_not_wake_a_saga_that_was_given_up(self) -> None:
+        look = Step(name="look", do=lambda _: BookSeat(), done=SeatBooked)
+        table = SagaTable("pay", (look, TRIP.step("money")), lambda _: (("look",), ("money",)))
+        play = Play.begin(table, {}).turn_back()
+        assert play.saga.direction == "undone"
+        before = play.saga
+        assert play.hear(SeatBooked(), play.sent[0]) == []
+        assert without_history(play.saga) == without_history(before)
+        assert play.saga.history[-1]["what"] == "ignored stale done"
+
     def test_a_late_done_after_the_end_is_ignored(self) -> None:
         play = Play.begin(TRIP, APART)
         room, _ = play.commands

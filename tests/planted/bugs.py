@@ -39,6 +39,8 @@ from services.orders import (
     operations,
     paying,
     remedies,
+    settling,
+    store_exchanges,
     store_money,
     store_units,
 )
@@ -194,6 +196,8 @@ def no_step_guard(patch: Patch) -> None:
         step, role = table.hears()[type(reply)]
         mark = "undoing" if role == "undone" else "asked"
         saga = replace(saga, marks={**saga.marks, step.name: mark})
+        if saga.over:
+            saga = replace(saga, direction="back" if role == "undone" else "forward")
         expected = sagas._do_id(saga, step)
         if role == "undone":
             expected = sagas._undo_id(saga, step.name)
@@ -428,14 +432,14 @@ def no_tombstone_of_a_fulfillment(patch: Patch) -> None:
 
 def key_of_a_close_is_forgotten(patch: Patch) -> None:
     """30: a claim is closed, and who repeats the call is told that it is closed already."""
-    original = claims_operations._seen
+    original = claims_operations.seen
 
-    async def seen(tx: Tx, caller: Any, subject_id: str) -> str | None:
+    async def seen(tx: Tx, *, caller: Any, subject_id: str) -> str | None:
         if subject_id.startswith("claim_"):
             return None
-        return await original(tx, caller, subject_id)
+        return await original(tx, caller=caller, subject_id=subject_id)
 
-    patch.setattr(claims_operations, "_seen", seen)
+    patch.setattr(claims_operations, "seen", seen)
 
 
 def damaged_goods_go_into_stock(patch: Patch) -> None:
@@ -479,6 +483,38 @@ def capture_key_per_try(patch: Patch) -> None:
     patch.setattr(FakeProvider, "capture", capture)
 
 
+def difference_is_booked_on_a_repeat(patch: Patch) -> None:
+    """35: whoever is told once more that a difference came books it once more."""
+    inbox_off(patch)
+    original = settling._process
+
+    async def process(
+        tx: Tx, order: Any, exchange: Row, remedy: Row, request_id: str, now: datetime
+    ) -> None:
+        if exchange["difference_due"] > 0:
+            await settling._take(tx, order, exchange, now)
+            return
+        await original(tx, order, exchange, remedy, request_id, now)
+
+    patch.setattr(settling, "derived_id", lambda kind, *_: new_id(kind))
+    patch.setattr(settling, "_process", process)
+
+
+def unpaid_difference_is_paid_back(patch: Patch) -> None:
+    """36: a cancel pays the difference back, and nobody looks whether it was paid."""
+
+    async def pay_back(tx: Tx, order: Any, exchange_id: str, now: datetime) -> int:
+        exchange = await store_exchanges.exchange(tx, exchange_id=exchange_id)
+        due: int = exchange["difference_due"] if exchange is not None else 0
+        shares = await settling._shares(tx, order, due)
+        if shares:
+            cause = settling.cause_of(order, exchange_id)
+            await paying.begin_refund(tx, order, cause, shares, hold=False, reply_to=None, now=now)
+        return max(due, 0)
+
+    patch.setattr(settling, "pay_back", pay_back)
+
+
 # Bugs are found within a few seeds from here; which are the first depends on what clients do.
 SEEDS_MOST = 200
 
@@ -488,7 +524,7 @@ def _from(seed: int) -> range:
 
 
 BUGS = (
-    Bug("1", "ack before commit", ack_before_commit, _from(23), "I7"),
+    Bug("1", "ack before commit", ack_before_commit, _from(28), "I7"),
     Bug(
         "2",
         "inbox row in another transaction",
@@ -499,11 +535,11 @@ BUGS = (
     Bug("3", "inbox and step guard off", inbox_and_step_guard_off, _from(1), "(dead)"),
     Bug("4", "relay marks before the confirm", marked_before_confirm, _from(1), "never saw it"),
     Bug("5", "cursor relay", cursor_relay, _from(1), "never saw it"),
-    Bug("8", "no tombstone", no_tombstone, _from(42), "still"),
-    Bug("9", "no step guard", no_step_guard, _from(1), "I"),
+    Bug("8", "no tombstone", no_tombstone, _from(50), "still"),
+    Bug("9", "no step guard", no_step_guard, _from(23), "I"),
     Bug("10", "unknown refund is compensated", unknown_is_declined, _from(6), "booked as declined"),
     Bug("11", "provider key per attempt", key_per_attempt, _from(3), "nobody asked for it"),
-    Bug("12", "stock check, then update", stock_is_checked_then_changed, _from(5), "oversell"),
+    Bug("12", "stock check, then update", stock_is_checked_then_changed, _from(12), "oversell"),
     Bug(
         "19",
         "inbox retention shorter than replay",
@@ -524,7 +560,7 @@ BUGS = (
         "25",
         "provider called before any row",
         provider_before_any_row,
-        _from(40),
+        _from(97),
         "nobody asked for it",
     ),
     Bug("26", "refund recomputed from the total", recomputed_after_a_crash, _from(1), "asked for"),
@@ -539,31 +575,49 @@ BUGS = (
         "28",
         "release honored while a refund is in flight",
         release_while_in_flight,
-        _from(12),
+        _from(49),
         "I12",
     ),
-    Bug("29", "no tombstone of a fulfillment", no_tombstone_of_a_fulfillment, _from(68), "I17"),
+    Bug("29", "no tombstone of a fulfillment", no_tombstone_of_a_fulfillment, _from(61), "I17"),
     Bug(
         "30",
         "the key of a close is forgotten",
         key_of_a_close_is_forgotten,
-        _from(201),
+        _from(258),
         "0 were told",
     ),
     Bug(
         "31",
         "damaged goods go into stock",
         damaged_goods_go_into_stock,
-        _from(7),
+        _from(10),
         "went into stock",
     ),
     Bug(
-        "32", "spent credit is taken back", spent_credit_is_taken_back, _from(12), "in the account"
+        "32", "spent credit is taken back", spent_credit_is_taken_back, _from(49), "in the account"
     ),
     Bug(
-        "33", "declined goodwill stays given", declined_goodwill_stays_given, _from(1), "were given"
+        "33",
+        "declined goodwill stays given",
+        declined_goodwill_stays_given,
+        _from(18),
+        "were given",
     ),
-    Bug("34", "capture key per try", capture_key_per_try, _from(7), "captured, but nobody asked"),
+    Bug("34", "capture key per try", capture_key_per_try, _from(26), "captured, but nobody asked"),
+    Bug(
+        "35",
+        "a difference is booked on every repeat",
+        difference_is_booked_on_a_repeat,
+        _from(1),
+        "nobody owed payment",
+    ),
+    Bug(
+        "36",
+        "a difference that nobody paid is paid back",
+        unpaid_difference_is_paid_back,
+        _from(1),
+        "went back",
+    ),
 )
 
 # By processes: tests/planted/test_process_bugs.py.

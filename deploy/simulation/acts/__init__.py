@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deploy.simulation.acts import claims, goods, inquiries, keys, money, returns
+from deploy.simulation.acts import claims, exchanges, goods, inquiries, keys, money, returns
 from deploy.simulation.books import Books
 from deploy.simulation.clients import Act, Call, History
 
@@ -21,6 +21,11 @@ ACTS: tuple[Act, ...] = (
     *(returns.end,) * 2,
     returns.cancel,
     *(goods.move,) * 6,
+    *(exchanges.open_one,) * 4,
+    *(exchanges.pay,) * 2,
+    *(exchanges.send,) * 2,
+    exchanges.receive,
+    *(exchanges.cancel,) * 3,
     *(money.refund,) * 2,
     money.goodwill,
     money.spend,
@@ -35,6 +40,6 @@ ACTS: tuple[Act, ...] = (
 # Of one call, by what it takes; and of all books at once.
 Judge = Callable[[Call, Books, History], list[str]]
 Sweep = Callable[[Books, History], list[str]]
-_NOUNS = (claims, returns, goods, money, inquiries)
+_NOUNS = (claims, returns, goods, exchanges, money, inquiries)
 JUDGES: dict[str, Judge] = {name: judge for noun in _NOUNS for name, judge in noun.JUDGES.items()}
 SWEEPS: tuple[Sweep, ...] = tuple(sweep for noun in _NOUNS for sweep in noun.SWEEPS)

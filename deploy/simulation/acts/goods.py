@@ -17,9 +17,13 @@ async def move(client: Client) -> None:
         path, owner, whose = f"{path}/claims/{claim['id']}", claim, "claim "
     packed = [each["id"] for each in owner["fulfillments"]]
     if not packed or client.chance.random() < 0.4:
-        await _pack(client, path, owner, whose)
+        await (pack_all(client, path) if whose else _pack(client, path, owner))
         return
-    parcel = client.chance.choice(packed)
+    await send_or_unpack(client, path, client.chance.choice(packed), whose)
+
+
+async def send_or_unpack(client: Client, path: str, parcel: str, whose: str) -> None:
+    """Send a parcel, or unpack it; ``whose``: as judges name it."""
     if client.chance.random() < 0.6:
         path = f"{path}/{'shipments' if whose else 'shipment'}"
         body: Json = {"fulfillment_id": parcel}
@@ -29,18 +33,20 @@ async def move(client: Client) -> None:
         await client.ask(f"unpack {whose}", path, {}, takes=f"{whose}unpacked", about=parcel)
 
 
-async def _pack(client: Client, path: str, owner: Json, whose: str) -> None:
+async def pack_all(client: Client, path: str) -> None:
+    """Pack all that a claim or an exchange still owes."""
+    body: Json = {} if client.chance.random() < 0.8 else {"location_id": shop.LOCATION}
+    await client.ask("pack claim", f"{path}/fulfillments", body, takes="claim packed")
+
+
+async def _pack(client: Client, path: str, owner: Json) -> None:
     chance = client.chance
-    if whose:
-        body: Json = {} if chance.random() < 0.8 else {"location_id": shop.LOCATION}
-        await client.ask("pack claim", f"{path}/fulfillments", body, takes="claim packed")
-        return
     owed = _owed(owner)
     if not owed and chance.random() < 0.9:
         return
     lines = [line["id"] for line in owed or owner["items"]]
     some = [line for line in lines if chance.random() < 0.5] or lines[-1:]
-    body = {"items": units(client, some)}
+    body: Json = {"items": units(client, some)}
     if chance.random() < 0.8:
         body["location_id"] = shop.LOCATION
     await client.ask("pack", f"{path}/fulfillment", body, takes="packed")

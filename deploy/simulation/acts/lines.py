@@ -22,8 +22,9 @@ def bought(client: Client, order: int) -> list[str]:
 
 
 def extra(order: Json) -> list[Json]:
-    """The lines that its claims send out."""
-    return [line for claim in order["claims"] for line in claim["additional_items"]]
+    """The lines that its claims and exchanges send out."""
+    senders = (*order["claims"], *order["swaps"])
+    return [line for one in senders for line in one["additional_items"]]
 
 
 def units(client: Client, lines: Sequence[str]) -> list[Json]:

@@ -31,8 +31,12 @@ async def request(client: Client) -> None:
 async def receive(client: Client) -> None:
     """A parcel of what was announced, often not all of it."""
     one = likely(client, (await client.order())["returns"], _is_open)
-    if one is None:
-        return
+    if one is not None:
+        await arrive(client, one)
+
+
+async def arrive(client: Client, one: Json) -> None:
+    """Some of what a return announced comes."""
     items = [
         {
             "item_id": item["item_id"],
@@ -90,8 +94,13 @@ async def cancel(client: Client) -> None:
     returns = (await client.order())["returns"]
     one = likely(client, returns, lambda each: bool(each["status"] == "requested"))
     if one is not None:
-        path = f"/admin/returns/{one['id']}/cancel"
-        await client.ask("cancel return", path, {}, takes="canceled return", about=one["id"])
+        await call_off(client, one)
+
+
+async def call_off(client: Client, one: Json) -> None:
+    """Cancel this return."""
+    path = f"/admin/returns/{one['id']}/cancel"
+    await client.ask("cancel return", path, {}, takes="canceled return", about=one["id"])
 
 
 def _is_open(one: Json) -> bool:
