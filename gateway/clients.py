@@ -342,6 +342,12 @@ def _accepted(reply: Reply) -> Any:
             retry_after_s=int(retry) if retry.isdecimal() else 1,
             code=problem.get("code", "unavailable"),
         )
+    if reply.status == 401:
+        # A token is made for each call and lives a minute: a clock jumped, or keys were changed.
+        raise Unavailable(
+            "a service did not take the gateway's token: their clocks or keys differ",
+            code="token_refused",
+        )
     if reply.status >= 500 or not problem.get("kind"):
         raise UnexpectedAnswer(f"{reply.status} {problem.get('code')}: {problem.get('detail')}")
     error: Refusal = refusal(problem["kind"], problem["code"], _told(problem))

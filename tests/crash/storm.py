@@ -33,6 +33,7 @@ from deploy.secrets_file import Secrets
 from deploy.verify import verify
 from gateway.settings import GatewaySettings
 from services.orders import invariants as orders_books
+from services.orders.store import MEMO_DUE
 from tests.crash.clients import Clients, Wrong
 from tests.crash.history import History, audit, events, read_books
 from tests.crash.kinds import KINDS
@@ -104,6 +105,7 @@ class Storms:
 
 
 _UNSEALED = "SELECT (SELECT COUNT(*) FROM audit) - (SELECT COUNT(*) FROM audit_seals) AS n"
+_WITHOUT_MEMO = f"SELECT COUNT(*) FROM refunds WHERE {MEMO_DUE}"
 
 
 class Inside(Clients):
@@ -156,14 +158,17 @@ class Inside(Clients):
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
     async def rest(self) -> None:
-        """Until nothing is under way, and every record of the audit trail has its seal."""
+        """Until nothing is under way, every refund has its memo, and every record of the audit
+        trail its seal."""
 
         async def over() -> bool:
             for name, database in self.databases.items():
                 async with database.reading() as tx:
                     if await at_rest.findings(tx) or await tx.fetch_value(_UNSEALED):
                         return False
-                    if name == "orders" and await orders_books.unsettled(tx):
+                    if name == "orders" and (
+                        await orders_books.unsettled(tx) or await tx.fetch_value(_WITHOUT_MEMO)
+                    ):
                         return False
             return True
 

@@ -137,6 +137,13 @@ async def test_passing_trouble_is_passed_on_with_its_time(serve: Serve, status: 
     assert (caught.value.retry_after_s, caught.value.code) == (7, "busy")
 
 
+async def test_a_token_that_came_too_late_is_passing_trouble(serve: Serve) -> None:
+    orders = await serve(answers(401, {"code": "unauthorized", "detail": "no"}))
+    with pytest.raises(Unavailable, match="clocks or keys differ") as caught:
+        await orders.get("/x", who=WHO)
+    assert caught.value.code == "token_refused"
+
+
 @pytest.mark.parametrize("body", ["<html>", "", "[]", "null", '"text"'])
 async def test_a_proxys_page_instead_of_an_answer_is_passing_trouble(
     serve: Serve, body: str
@@ -152,7 +159,6 @@ async def test_a_proxys_page_instead_of_an_answer_is_passing_trouble(
     [
         (500, {"code": "internal_error", "detail": "secret stack"}),
         (500, "[1]"),
-        (401, {"code": "unauthorized", "detail": "no"}),
         (404, {"code": "route_not_found", "detail": "no"}),
         (302, ""),
         (418, "tea"),
