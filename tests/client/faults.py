@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -23,11 +23,13 @@ _NOT_NOW = (
 
 class Line:
     """A proxy on loopback. ``plan[path]`` are the faults that the next requests meet, in order;
-    ``keys[path]`` are the idempotency keys that came along."""
+    ``keys[path]`` are the idempotency keys that came along; ``not_now[path]``: how often the shop
+    itself, with nothing broken, answered 503."""
 
     def __init__(self, upstream: str) -> None:
         self.plan: dict[str, deque[str]] = defaultdict(deque)
         self.keys: dict[str, list[str]] = defaultdict(list)
+        self.not_now: Counter[str] = Counter()
         where = urlsplit(upstream)
         self._upstream = (where.hostname, where.port)
         self._left: set[asyncio.Task[bytes]] = set()
@@ -41,6 +43,8 @@ class Line:
             self.keys[path].append(fields.get("idempotency-key", ""))
             fault = self.plan[path].popleft() if self.plan[path] else None
             answer = await self._meet(fault, _for_one(head) + body)
+            if fault is None and answer.startswith(b"HTTP/1.1 503 "):
+                self.not_now[path] += 1
             writer.write(answer)
             await writer.drain()
         finally:
