@@ -13,7 +13,6 @@ from starlette.responses import Response
 from chassis import auth, clock, http
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
-from chassis.values import new_id
 from services.claims import operations, queries, schemas
 from services.claims.domain import ClaimNotFound
 
@@ -42,9 +41,7 @@ async def open_claim(
         accepted = await operations.open_claim(
             tx,
             request=body.model_dump(),
-            principal=who.id,
-            key=attempt.key or new_id("ikey"),
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(
@@ -107,7 +104,7 @@ async def close_claim(
             tx,
             claim_id=claim_id,
             order_id=body.order_id,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"claim_id": claim_id})
@@ -124,9 +121,7 @@ async def cancel_claim(
             tx,
             claim_id=claim_id,
             order_id=body.order_id,
-            principal=who.id,
-            key=attempt.key,
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     if accepted is None:
@@ -146,7 +141,7 @@ async def retry_refund(
             claim_id=claim_id,
             refund_amount=body.refund_amount,
             refund_to=body.refund_to,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
@@ -163,7 +158,7 @@ async def convert_claim(
             tx,
             claim_id=claim_id,
             request=body.model_dump(),
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     if accepted is None:
@@ -195,7 +190,7 @@ async def create_fulfillment(
             tx,
             claim_id=claim_id,
             **body.model_dump(),
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(
@@ -227,7 +222,7 @@ async def cancel_fulfillment(
             claim_id=claim_id,
             order_id=body.order_id,
             fulfillment_id=fulfillment_id,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     if accepted is None:
@@ -246,7 +241,7 @@ async def create_shipment(
             tx,
             claim_id=claim_id,
             **body.model_dump(),
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(db, attempt=attempt, bound_s=bound_s, **_until_over(accepted))
@@ -260,10 +255,6 @@ def _until_over(accepted: operations.Accepted) -> dict[str, Any]:
         "location": f"/claims/{accepted.claim_id}",
         "one_statement": True,
     }
-
-
-def _caller(who: auth.Principal, attempt: http.Attempt) -> operations.Caller:
-    return operations.Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 @router.get("/claims")

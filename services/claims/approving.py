@@ -7,6 +7,7 @@ from typing import Any
 
 from chassis import idempotency
 from chassis.db import Tx
+from chassis.idempotency import Caller
 from chassis.values import derived_id
 from services.claims import inquiries, operations
 from services.claims.inquiry import By
@@ -19,8 +20,7 @@ async def approve_inquiry(
     inquiry_id: str,
     request: dict[str, Any],
     by: By,
-    key: str,
-    fingerprint: str,
+    caller: Caller,
     now: datetime,
 ) -> Accepted:
     """Begin the claim that an inquiry becomes. ``request`` is the body of ``schemas.OpenClaim``
@@ -32,10 +32,7 @@ async def approve_inquiry(
     """
     inquiry = await inquiries.found(tx, inquiry_id=inquiry_id)
     claim_id = derived_id("claim", inquiry_id, str(inquiry.attempts + 1))
-    assert by.id is not None
-    held = await idempotency.claim_key(
-        tx, principal=by.id, key=key, fingerprint=fingerprint, subject_id=claim_id
-    )
+    held = await idempotency.take_key(tx, caller, subject_id=claim_id)
     if held is not None:
         return Accepted(held, held)
     await inquiries.begin_approval(tx, before=inquiry, claim_id=claim_id, by=by, now=now)
@@ -58,9 +55,9 @@ async def approve_inquiry(
             "order_id": inquiry.order_id,
             "claim_items": request["claim_items"] or reported,
             "inquiry_id": inquiry_id,
-            "idempotency_key": key,
+            "idempotency_key": caller.key,
         },
-        principal=by.id,
+        principal=caller.principal,
         now=now,
     )
     return Accepted(claim_id, claim_id)

@@ -37,7 +37,7 @@ async def open_exchange(
     _may_write(who)
     async with http.accepting(db) as tx:
         accepted = await exchanging.open_exchange(
-            tx, request=body.model_dump(), caller=_caller(who, attempt), now=clock.now()
+            tx, request=body.model_dump(), caller=attempt.by(who.id), now=clock.now()
         )
     return await http.settled(
         db,
@@ -61,7 +61,7 @@ async def process_payment(
             tx,
             exchange_id=exchange_id,
             order_id=body.order_id,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     if accepted is None:
@@ -80,9 +80,7 @@ async def cancel_exchange(
             tx,
             claim_id=exchange_id,
             order_id=body.order_id,
-            principal=who.id,
-            key=attempt.key,
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
             exchange=True,
         )
@@ -107,7 +105,7 @@ async def create_fulfillment(
             tx,
             claim_id=exchange_id,
             **body.model_dump(),
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
             exchange=True,
         )
@@ -140,7 +138,7 @@ async def cancel_fulfillment(
             claim_id=exchange_id,
             order_id=body.order_id,
             fulfillment_id=fulfillment_id,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
             exchange=True,
         )
@@ -160,7 +158,7 @@ async def create_shipment(
             tx,
             claim_id=exchange_id,
             **body.model_dump(),
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
             exchange=True,
         )
@@ -175,10 +173,6 @@ def _until_over(accepted: operations.Accepted) -> dict[str, Any]:
         "location": f"/exchanges/{accepted.claim_id}",
         "one_statement": True,
     }
-
-
-def _caller(who: auth.Principal, attempt: http.Attempt) -> operations.Caller:
-    return operations.Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 @router.get("/exchanges")

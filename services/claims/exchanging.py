@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chassis import audit, saga_log
+from chassis import audit, idempotency, saga_log
 from chassis.db import Tx
+from chassis.idempotency import Caller
 from chassis.values import new_id
 from services.claims import domain, exchange_saga, exchanges, operations, saga, store
 from services.claims.domain import AdditionalItem, ClaimItem
-from services.claims.operations import Accepted, Caller
+from services.claims.operations import Accepted
 
 
 async def open_exchange(
@@ -26,7 +27,7 @@ async def open_exchange(
     exchange. Raises Invalid when the request makes no sense, KeyReused.
     """
     exchange_id = new_id("swap")
-    earlier = await operations.seen(tx, caller=caller, subject_id=exchange_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=exchange_id)
     if earlier is not None:
         return Accepted(earlier, earlier)
     claim = exchanges.open_exchange(
@@ -84,7 +85,7 @@ async def process_payment(
     told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await operations.seen(tx, caller=caller, subject_id=saga_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=saga_id)
     if earlier is not None:
         # None was begun where nothing was left.
         return Accepted(exchange_id, earlier) if await saga_log.load(tx, earlier) else None

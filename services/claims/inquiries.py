@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from chassis import audit, idempotency, outbox
 from chassis.db import Tx
+from chassis.idempotency import Caller
 from chassis.values import new_id
 from contracts.base import LineQuantity
 from contracts.claims import (
@@ -39,14 +40,6 @@ _ACTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Tried:
-    """One attempt of a client: its key, if it has one, and what the key is bound to."""
-
-    key: str | None
-    fingerprint: str = ""
-
-
 _TRAIL = ("status", "claim_id", "assigned_to", "attempts", "refusal")
 
 
@@ -56,7 +49,7 @@ async def open_inquiry(
     request: dict[str, Any],
     claimable: Mapping[str, int],
     by: By,
-    tried: Tried,
+    caller: Caller,
     a_day_most: int,
     now: datetime,
 ) -> str:
@@ -66,7 +59,7 @@ async def open_inquiry(
     Raises Invalid, NotFound, NotAllowed as ``inquiry.report``, TooManyInquiries, KeyReused.
     """
     inquiry_id = new_id("inq")
-    held = await _held(tx, by, tried, inquiry_id)
+    held = await idempotency.take_key(tx, caller, subject_id=inquiry_id)
     if held is not None:
         return held
     order_id, customer_id = request["order_id"], request["customer_id"]
@@ -101,35 +94,21 @@ async def open_inquiry(
     return inquiry_id
 
 
-async def _held(tx: Tx, by: By, tried: Tried, subject_id: str) -> str | None:
-    """What a key stands for already; None when it is ours from now on, or there is none."""
-    if tried.key is None:
-        return None
-    assert by.id is not None
-    return await idempotency.claim_key(
-        tx,
-        principal=by.id,
-        key=tried.key,
-        fingerprint=tried.fingerprint,
-        subject_id=subject_id,
-    )
-
-
-async def review_inquiry(tx: Tx, *, inquiry_id: str, by: By, tried: Tried, now: datetime) -> None:
+async def review_inquiry(tx: Tx, *, inquiry_id: str, by: By, caller: Caller, now: datetime) -> None:
     """Take an inquiry into review, once under a key. Raises InquiryNotFound, KeyReused, and as
     ``inquiry.take_into_review``."""
     before = await found(tx, inquiry_id=inquiry_id)
-    if await _held(tx, by, tried, inquiry_id) is not None:
+    if await idempotency.take_key(tx, caller, subject_id=inquiry_id) is not None:
         return
     await _say(tx, before, desk.take_into_review(inquiry=before, by=by, now=now), now)
 
 
 async def reject_inquiry(
-    tx: Tx, *, inquiry_id: str, reason: str, by: By, tried: Tried, now: datetime
+    tx: Tx, *, inquiry_id: str, reason: str, by: By, caller: Caller, now: datetime
 ) -> None:
     """Say no, with a reason for the customer. Raises as ``review_inquiry``."""
     before = await found(tx, inquiry_id=inquiry_id)
-    if await _held(tx, by, tried, inquiry_id) is not None:
+    if await idempotency.take_key(tx, caller, subject_id=inquiry_id) is not None:
         return
     await _say(tx, before, desk.reject(inquiry=before, reason=reason, by=by, now=now), now)
 
@@ -153,13 +132,13 @@ async def write_message(
     owner: str | None,
     text: str,
     by: By,
-    tried: Tried,
+    caller: Caller,
     now: datetime,
 ) -> None:
     """Write to the other side; once under a key. Raises InquiryNotFound, KeyReused, and as
     ``inquiry.check_may_be_written``."""
     before = await found(tx, inquiry_id=inquiry_id, owner=owner)
-    if await _held(tx, by, tried, inquiry_id) is not None:
+    if await idempotency.take_key(tx, caller, subject_id=inquiry_id) is not None:
         return
     messages = await store.count_messages(tx, inquiry_id=inquiry_id)
     desk.check_may_be_written(inquiry=before, messages=messages)

@@ -21,10 +21,8 @@ from chassis.door import Given, Router, Who, raw_body
 from chassis.errors import Refusal, Unavailable
 from chassis.files import Files, new_key
 from chassis.http import Db, Tries
-from chassis.values import new_id
 from services.claims import approving, evidence, inquiries, inquiry_queries, schemas
 from services.claims.evidence import EvidenceNotFound, Kept
-from services.claims.inquiries import Tried
 from services.claims.inquiry import By
 from services.claims.pictures import content_of
 
@@ -67,10 +65,6 @@ def _by(who: Principal) -> By:
     return By("customer" if who.is_customer else "shop", who.id)
 
 
-def _tried(attempt: http.Attempt) -> Tried:
-    return Tried(attempt.key, attempt.fingerprint)
-
-
 # ---- inquiries ----------------------------------------------------------------------------------
 
 
@@ -89,7 +83,7 @@ async def open_inquiry(
             request=request,
             claimable=body.claimable,
             by=_by(who),
-            tried=_tried(attempt),
+            caller=attempt.by(who.id),
             a_day_most=a_day_most,
             now=clock.now(),
         )
@@ -146,7 +140,7 @@ async def review_inquiry(inquiry_id: str, db: Db, who: Who, attempt: Tries) -> R
     _may_decide(who)
     async with http.accepting(db) as tx:
         await inquiries.review_inquiry(
-            tx, inquiry_id=inquiry_id, by=_by(who), tried=_tried(attempt), now=clock.now()
+            tx, inquiry_id=inquiry_id, by=_by(who), caller=attempt.by(who.id), now=clock.now()
         )
     return http.json_response({"inquiry_id": inquiry_id})
 
@@ -168,8 +162,7 @@ async def approve_inquiry(
             inquiry_id=inquiry_id,
             request=body.model_dump(),
             by=_by(who),
-            key=attempt.key or new_id("ikey"),
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(
@@ -195,7 +188,7 @@ async def reject_inquiry(
             inquiry_id=inquiry_id,
             reason=body.reason,
             by=_by(who),
-            tried=_tried(attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"inquiry_id": inquiry_id})
@@ -225,7 +218,7 @@ async def write_message(
             owner=_owner(who),
             text=body.text,
             by=_by(who),
-            tried=_tried(attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"inquiry_id": inquiry_id})

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from chassis import audit, idempotency, outbox, saga_log
 from chassis.db import Tx
 from chassis.errors import NotFound
+from chassis.idempotency import Caller
 from chassis.sagas import Saga
 from chassis.values import new_id
 from contracts.inventory import PlaceReservation
@@ -46,15 +47,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who asks over HTTP, and the idempotency key of the attempt, if it has one."""
-
-    principal: str
-    key: str | None = None
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
 class Accepted:
     """What was taken on: the claim, and the saga that works on it."""
 
@@ -62,25 +54,21 @@ class Accepted:
     saga_id: str
 
 
-async def open_claim(
-    tx: Tx, *, request: dict[str, Any], principal: str, key: str, fingerprint: str, now: datetime
-) -> Accepted:
+async def open_claim(tx: Tx, *, request: dict[str, Any], caller: Caller, now: datetime) -> Accepted:
     """Accept a claim: key, claim, saga and first commands, all or nothing.
 
     ``request`` is the body of ``schemas.OpenClaim``. A key seen before answers with its claim.
     Raises Invalid when the request makes no sense, KeyReused when the key meant another request.
     """
     claim_id = new_id("claim")
-    held = await idempotency.claim_key(
-        tx, principal=principal, key=key, fingerprint=fingerprint, subject_id=claim_id
-    )
+    held = await idempotency.take_key(tx, caller, subject_id=claim_id)
     if held is not None:
         return Accepted(held, held)
     await take_on(
         tx,
         claim_id=claim_id,
-        request=request | {"idempotency_key": key},
-        principal=principal,
+        request=request | {"idempotency_key": caller.key},
+        principal=caller.principal,
         now=now,
     )
     return Accepted(claim_id, claim_id)
@@ -159,9 +147,7 @@ async def cancel_claim(
     *,
     claim_id: str,
     order_id: str | None,
-    principal: str,
-    key: str | None,
-    fingerprint: str,
+    caller: Caller,
     now: datetime,
     exchange: bool = False,
 ) -> Accepted | None:
@@ -171,13 +157,10 @@ async def cancel_claim(
     ``fulfillments.check_claim_cancel``; of exchanges in their words.
     """
     saga_id = new_id("csaga")
-    if key is not None:
-        held = await idempotency.claim_key(
-            tx, principal=principal, key=key, fingerprint=fingerprint, subject_id=saga_id
-        )
-        if held is not None:
-            running = await saga_log.load(tx, held)
-            return Accepted(claim_id, held) if running else None
+    held = await idempotency.take_key(tx, caller, subject_id=saga_id)
+    if held is not None:
+        running = await saga_log.load(tx, held)
+        return Accepted(claim_id, held) if running else None
     claim = await _loaded(tx, claim_id, exchange)
     if claim is None or claim.status == "refused" or order_id not in (None, claim.order_id):
         raise _not_found(claim_id, order_id, exchange)
@@ -270,7 +253,7 @@ async def create_fulfillment(
     Raises ClaimNotFound, and in Medusa's words; what inventory refuses is told to who waits.
     """
     request_id = new_id("cpack")
-    earlier = await seen(tx, caller=caller, subject_id=request_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=request_id)
     if earlier is None:
         claim = await visible(tx, claim_id=claim_id, order_id=order_id, exchange=exchange)
         await fulfilling.pack(
@@ -302,7 +285,7 @@ async def cancel_fulfillment(
     found. Units that have been claimed or returned meanwhile are told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await seen(tx, caller=caller, subject_id=saga_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=saga_id)
     if earlier is not None:
         # None was begun where it had been canceled before.
         return Accepted(claim_id, earlier) if await saga_log.load(tx, earlier) else None
@@ -332,7 +315,7 @@ async def create_shipment(
     """Packed goods of a claim, or of an exchange, are on their way. Raises ClaimNotFound, and in
     Medusa's words."""
     saga_id = new_id("csaga")
-    earlier = await seen(tx, caller=caller, subject_id=saga_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=saga_id)
     if earlier is None:
         claim = await visible(tx, claim_id=claim_id, order_id=order_id, exchange=exchange)
         sent = await store.fulfillment(tx, fulfillment_id=fulfillment_id)
@@ -367,7 +350,7 @@ async def retry_refund(
     told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await seen(tx, caller=caller, subject_id=saga_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=saga_id)
     if earlier is None:
         claim = await visible(tx, claim_id=claim_id, order_id=None)
         await converting.retry(
@@ -392,7 +375,7 @@ async def convert_claim(
     ``conversions.check_conversion``; what the others refuse is told to who waits.
     """
     saga_id = new_id("csaga")
-    earlier = await seen(tx, caller=caller, subject_id=saga_id)
+    earlier = await idempotency.take_key(tx, caller, subject_id=saga_id)
     if earlier is not None:
         return Accepted(claim_id, earlier) if await saga_log.load(tx, earlier) else None
     claim = await visible(tx, claim_id=claim_id, order_id=None)
@@ -476,19 +459,6 @@ def _not_found(claim_id: str, order_id: str | None, exchange: bool) -> NotFound:
     return ClaimNotFound(claim_id=claim_id, order_id=order_id)
 
 
-async def seen(tx: Tx, *, caller: Caller, subject_id: str) -> str | None:
-    """What this attempt was about when it was here before. Raises KeyReused."""
-    if caller.key is None:
-        return None
-    return await idempotency.claim_key(
-        tx,
-        principal=caller.principal,
-        key=caller.key,
-        fingerprint=caller.fingerprint,
-        subject_id=subject_id,
-    )
-
-
 # ---- what people write and decide, where no other service has to agree -----------------------
 
 
@@ -549,7 +519,7 @@ async def close_claim(
 ) -> None:
     """Say that the work on a claim is over, once under a key. Raises ClaimNotFound, KeyReused, and
     as ``domain.close``."""
-    if await seen(tx, caller=caller, subject_id=claim_id) is None:
+    if await idempotency.take_key(tx, caller, subject_id=claim_id) is None:
         claim = await _workable(tx, claim_id, order_id)
         await saying.say(tx, claim, domain.close(claim=claim, by=caller.principal, now=now), now)
 

@@ -16,10 +16,9 @@ from chassis.auth import Principal, require
 from chassis.db import Database
 from chassis.door import Router, Who
 from chassis.errors import Forbidden
-from chassis.http import Attempt, Db, Tries, json_response
+from chassis.http import Db, Tries, json_response
 from contracts.inventory import PlaceReservation
 from services.inventory import operations, queries, schemas
-from services.inventory.attempts import Caller
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
 EXPORT_ROWS_MAX = 5000
@@ -33,10 +32,6 @@ administrators = require("admin")
 def _staff(who: Principal) -> None:
     if who.is_customer:
         raise Forbidden("forbidden", "Stock is shown to the staff only.")
-
-
-def _caller(who: Principal, attempt: Attempt) -> Caller:
-    return Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 async def _item_answer(db: Database, item_id: str) -> Response:
@@ -102,7 +97,7 @@ async def create_inventory_item(
             tx,
             variant_id=body.variant_id,
             fields=fields,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _item_answer(db, item_id)
@@ -162,7 +157,7 @@ async def create_location_level(
             location_id=body.location_id,
             stocked_quantity=body.stocked_quantity,
             incoming_quantity=body.incoming_quantity,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _item_answer(db, item_id)
@@ -181,7 +176,7 @@ async def update_location_level(
             location_id=location_id,
             stocked_quantity=body.stocked_quantity,
             incoming_quantity=body.incoming_quantity,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _item_answer(db, item_id)
@@ -220,7 +215,7 @@ async def create_stock_location(
             address=body.address.model_dump() if body.address else None,
             address_id=body.address_id,
             metadata=body.metadata,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _location_answer(db, location_id)
@@ -303,7 +298,7 @@ async def create_reservation(
             line_unfulfilled=body.line_unfulfilled,
             description=body.description,
             metadata=body.metadata,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _reservation_answer(db, reservation_id)
@@ -321,7 +316,7 @@ async def update_reservation(
             reservation_id=reservation_id,
             changes=body.changes(),
             line_unfulfilled=body.line_unfulfilled,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _reservation_answer(db, reservation_id)

@@ -20,7 +20,7 @@ from contracts.inventory import (
     ReleaseOrderReservation,
     RestoreFulfillmentStock,
 )
-from services.inventory import picking, store
+from services.inventory import picking, store, store_fulfillments, store_reservations
 from services.inventory.domain import Record
 from services.inventory.picking import Held, Picked, Sent
 
@@ -33,7 +33,7 @@ async def consume(tx: Tx, command: ConsumeFulfillmentStock, now: datetime) -> No
     A repeat is answered as the first time, one that was put back already with ``superseded``.
     """
     id_ = command.fulfillment_id
-    use = await store.stock_use(tx, id_)
+    use = await store_fulfillments.stock_use(tx, id_)
     if use is not None:
         await outbox.put(tx, _repeated(command, use), about=f"fulfillment/{id_}")
         return
@@ -45,7 +45,7 @@ async def consume(tx: Tx, command: ConsumeFulfillmentStock, now: datetime) -> No
     except Refusal as no:
         reply = _rejected(command, no)
     # A rejected fulfillment has nothing out of stock, which is what "restored" says.
-    first = await store.add_stock_use(
+    first = await store_fulfillments.add_stock_use(
         tx,
         fulfillment_id=id_,
         order_id=command.order_id,
@@ -56,7 +56,7 @@ async def consume(tx: Tx, command: ConsumeFulfillmentStock, now: datetime) -> No
     if not first:
         raise Transient(f"{id_} was taken or put back at the same moment")
     # Reservations first: what is reserved may never be more than what is on hand.
-    await store.use_reservations(tx, picked.takes, fulfillment_id=id_, now=now)
+    await store_fulfillments.use_reservations(tx, picked.takes, fulfillment_id=id_, now=now)
     moves = picked.movements
     await store.move_stock(tx, moves, cause_kind="fulfillment", cause_id=id_, now=now)
     await outbox.put(tx, reply, about=f"fulfillment/{id_}")
@@ -92,7 +92,7 @@ async def _decide(tx: Tx, command: ConsumeFulfillmentStock) -> Picked:
     if not counted:
         return Picked((), ())
     levels, _ = await store.lock_levels(tx, (line.item_id or "" for line in counted))
-    held = await store.held_for_lines(tx, (line.line_id for line in counted))
+    held = await store_fulfillments.held_for_lines(tx, (line.line_id for line in counted))
     return picking.pick(
         lines,
         location_id=command.location_id,
@@ -129,11 +129,11 @@ async def restore(tx: Tx, command: RestoreFulfillmentStock, now: datetime) -> No
     Works in any state, and answers restored. What has no level any more gets nothing back.
     """
     id_ = command.fulfillment_id
-    unknown = await store.add_stock_use(
+    unknown = await store_fulfillments.add_stock_use(
         tx, fulfillment_id=id_, order_id=command.order_id, state="restored", reply=None, now=now
     )
     if not unknown:
-        use = await store.stock_use(tx, id_, lock=True)
+        use = await store_fulfillments.stock_use(tx, id_, lock=True)
         if use is not None and use["state"] == "consumed":
             await _put_back(tx, command, now)
     answer = FulfillmentStockRestored(fulfillment_id=id_, order_id=command.order_id)
@@ -142,13 +142,13 @@ async def restore(tx: Tx, command: RestoreFulfillmentStock, now: datetime) -> No
 
 async def _put_back(tx: Tx, command: RestoreFulfillmentStock, now: datetime) -> None:
     id_ = command.fulfillment_id
-    locked = await store.lock_levels_of_use(tx, id_)
+    locked = await store_fulfillments.lock_levels_of_use(tx, id_)
     levels = {(level.item_id, level.location_id): level for level in locked}
-    taken = await store.moved_by(tx, cause_kind="fulfillment", cause_id=id_)
+    taken = await store_fulfillments.moved_by(tx, cause_kind="fulfillment", cause_id=id_)
     moves = picking.given_back(taken, levels=levels)
     await store.move_stock(tx, moves, cause_kind="restoration", cause_id=id_, now=now)
-    await store.hold_again(tx, id_, levels=levels, now=now)
-    await store.mark_use_restored(tx, id_, now=now)
+    await store_fulfillments.hold_again(tx, id_, levels=levels, now=now)
+    await store_fulfillments.mark_use_restored(tx, id_, now=now)
     await audit.record(
         tx,
         action="stock.put_back",
@@ -167,9 +167,11 @@ async def release_order(tx: Tx, command: ReleaseOrderReservation, now: datetime)
     """Free what is reserved for the lines of a canceled order; answers released."""
     for line_id in sorted(set(command.line_ids)):
         # Nobody promises anything to the line meanwhile; who comes later sees that it is over.
-        await store.lock_line(tx, line_id)
-    await store.remember_lines(tx, order_id=command.order_id, line_ids=command.line_ids, now=now)
-    units = await store.release_lines(tx, command.line_ids, now=now)
+        await store_reservations.lock_line(tx, line_id)
+    await store_fulfillments.remember_lines(
+        tx, order_id=command.order_id, line_ids=command.line_ids, now=now
+    )
+    units = await store_fulfillments.release_lines(tx, command.line_ids, now=now)
     if units:
         await audit.record(
             tx, action="stock.released", about=f"order/{command.order_id}", after={"units": units}

@@ -11,9 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chassis import audit, outbox
+from chassis import audit, idempotency, outbox
 from chassis.db import Transient, Tx
 from chassis.errors import NotAllowed, Refusal
+from chassis.idempotency import Caller
 from chassis.values import derived_id, new_id
 from contracts.base import ReplacementLine
 from contracts.inventory import (
@@ -36,8 +37,14 @@ from contracts.inventory import (
     ReservationReleased,
     RestoreFulfillmentStock,
 )
-from services.inventory import dispatching, domain, promising, store
-from services.inventory.attempts import Caller, done_before
+from services.inventory import (
+    dispatching,
+    domain,
+    promising,
+    store,
+    store_imports,
+    store_reservations,
+)
 from services.inventory.reservations import Reservation
 
 # Commands
@@ -48,7 +55,7 @@ async def place_reservation(tx: Tx, *, command: PlaceReservation, now: datetime)
 
     A repeat is answered as the first time, a remedy already released with ``superseded``.
     """
-    group = await store.reservation_group(tx, command.remedy_id)
+    group = await store_reservations.reservation_group(tx, command.remedy_id)
     if group is not None:
         await _say(tx, _repeated_reservation(command.remedy_id, group), "remedy", command.remedy_id)
         return
@@ -68,7 +75,7 @@ async def place_reservation(tx: Tx, *, command: PlaceReservation, now: datetime)
             short=refusal.facts.get("short", []),
         )
     await _remember_reservation(tx, command.remedy_id, reply, now)
-    await store.add_reservations(
+    await store_reservations.add_reservations(
         tx,
         [
             {
@@ -161,7 +168,7 @@ async def _remember_reservation(
     tx: Tx, remedy_id: str, reply: ReservationPlaced | ReservationRejected, now: datetime
 ) -> None:
     # A rejected remedy holds nothing, which is what "released" says; its stored answer tells why.
-    first = await store.add_reservation_group(
+    first = await store_reservations.add_reservation_group(
         tx,
         remedy_id=remedy_id,
         state="held" if isinstance(reply, ReservationPlaced) else "released",
@@ -192,15 +199,17 @@ async def release_reservation(tx: Tx, *, command: ReleaseReservation, now: datet
     An unknown remedy leaves a tombstone, so that its reservation is refused if it comes later.
     """
     remedy_id = command.remedy_id
-    unknown = await store.add_reservation_group(
+    unknown = await store_reservations.add_reservation_group(
         tx, remedy_id=remedy_id, state="released", reply=None, now=now
     )
     if not unknown:
-        group = await store.reservation_group(tx, remedy_id, lock=True)
+        group = await store_reservations.reservation_group(tx, remedy_id, lock=True)
         if group is not None and group["state"] == "held":
-            await store.lock_levels_of_remedy(tx, remedy_id)
-            await store.release_reservations(tx, remedy_id=remedy_id, cause="command", now=now)
-            await store.mark_group_released(tx, remedy_id, now=now)
+            await store_reservations.lock_levels_of_remedy(tx, remedy_id)
+            await store_reservations.release_reservations(
+                tx, remedy_id=remedy_id, cause="command", now=now
+            )
+            await store_reservations.mark_group_released(tx, remedy_id, now=now)
             before, after = {"state": "held"}, {"state": "released"}
             await audit.record(
                 tx, action="stock.released", about=f"claim/{remedy_id}", before=before, after=after
@@ -393,7 +402,7 @@ async def create_level(
     now: datetime,
 ) -> None:
     """Let a location stock an item. Raises NotFound, NotAllowed when it does already."""
-    if await done_before(tx, caller, item_id):
+    if await idempotency.take_key(tx, caller, subject_id=item_id) is not None:
         return
     backorder = await store.backorder_rule(tx, item_id)
     if backorder is None:
@@ -434,7 +443,7 @@ async def update_level(
 
     Raises NotFound, or NotAllowed for less than what is reserved there.
     """
-    if await done_before(tx, caller, item_id):
+    if await idempotency.take_key(tx, caller, subject_id=item_id) is not None:
         return
     level = await store.lock_level(tx, item_id=item_id, location_id=location_id)
     if level is None:
@@ -535,7 +544,7 @@ async def create_inventory_item(
     if not variant_id:
         raise NotAllowed("variant_required", "variant_id is required")
     item_id = domain.item_id_for(variant_id=variant_id)
-    if await done_before(tx, caller, item_id):
+    if await idempotency.take_key(tx, caller, subject_id=item_id) is not None:
         return item_id
     variants = await store.variants_by_id(tx, [variant_id])
     if variant_id not in variants:
@@ -609,7 +618,7 @@ async def create_stock_location(
     if caller.key is not None:
         # The id follows from the attempt, so that its repeat finds the location it made.
         location_id = derived_id("sloc", caller.principal, caller.key)
-    if await done_before(tx, caller, location_id):
+    if await idempotency.take_key(tx, caller, subject_id=location_id) is not None:
         return location_id
     if address is not None:
         address_id = domain.address_id_for(location_id=location_id)
@@ -666,8 +675,10 @@ async def delete_stock_location(tx: Tx, *, location_id: str, now: datetime) -> N
     if not await store.has(tx, store.stock_locations, location_id):
         raise domain.location_not_found(location_id=location_id)
     levels = await store.lock_levels_at(tx, location_id)
-    held = await store.held_at(tx, location_id)
-    await store.release_reservations(tx, location_id=location_id, cause="manual", now=now)
+    held = await store_reservations.held_at(tx, location_id)
+    await store_reservations.release_reservations(
+        tx, location_id=location_id, cause="manual", now=now
+    )
     await _remove_levels(tx, [replace(level, reserved=0) for level in levels], now)
     await store.unmap_location(tx, location_id)
     await store.delete_row(tx, store.stock_locations, location_id)
@@ -694,7 +705,7 @@ async def import_document(tx: Tx, *, document: domain.Document, now: datetime) -
     levels = [record for _, record in document.inventory_levels]
     variants = [record for _, record in document.variants]
     channels = [record for _, record in document.sales_channels]
-    known = await store.known(
+    known = await store_imports.known(
         tx,
         location_ids=[
             *(domain.location_id_for(record) for _, record in document.stock_locations),
@@ -713,13 +724,17 @@ async def import_document(tx: Tx, *, document: domain.Document, now: datetime) -
         skus=(record["sku"] for record in levels if record["sku"]),
     )
     plan = domain.plan_import(document=document, known=known)
-    await store.save_rows(tx, store.stock_locations, known.locations, plan.locations, now=now)
+    await store_imports.save_rows(
+        tx, store.stock_locations, known.locations, plan.locations, now=now
+    )
     for channel_id, location_ids in sorted(plan.channels.items()):
         if list(known.channels.get(channel_id, ())) != list(location_ids):
             await store.map_channel(tx, channel_id, location_ids)
-    await store.save_rows(tx, store.variants, known.variants, plan.variants, now=now)
-    await store.save_rows(tx, store.inventory_items, known.items, plan.items, now=now)
-    await store.save_levels(tx, known.levels, plan.levels, cause_id=new_id("import"), now=now)
+    await store_imports.save_rows(tx, store.variants, known.variants, plan.variants, now=now)
+    await store_imports.save_rows(tx, store.inventory_items, known.items, plan.items, now=now)
+    await store_imports.save_levels(
+        tx, known.levels, plan.levels, cause_id=new_id("import"), now=now
+    )
     outcome = plan.outcome
     if outcome.created or outcome.updated:
         after = {

@@ -12,17 +12,17 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from chassis import audit, outbox
+from chassis import audit, idempotency, outbox
 from chassis.db import Transient, Tx
 from chassis.errors import Refusal
+from chassis.idempotency import Caller
 from chassis.values import derived_id, new_id
 from contracts.inventory import (
     ReservationItemCreated,
     ReservationItemDeleted,
     ReservationItemUpdated,
 )
-from services.inventory import reservations, store
-from services.inventory.attempts import Caller, done_before, made_before
+from services.inventory import reservations, store, store_fulfillments, store_reservations
 from services.inventory.reservations import Line, Reservation
 
 
@@ -34,13 +34,13 @@ async def create(
     remedy_id = None
     if line_id is not None:
         remedy_id = await _living_remedy(tx, line_id)
-        await store.lock_line(tx, line_id)
-        if await store.is_released_line(tx, line_id):
+        await store_reservations.lock_line(tx, line_id)
+        if await store_fulfillments.is_released_line(tx, line_id):
             raise reservations.order_over(line_id=line_id)
     level = await store.lock_level(tx, item_id=wanted.item_id, location_id=wanted.location_id)
-    others = await store.held_for_line(tx, line_id) if line_id is not None else []
+    others = await store_reservations.held_for_line(tx, line_id) if line_id is not None else []
     same = next((each for each in others if (each.item_id, each.location_id) == place), None)
-    made = await made_before(tx, caller, same.id if same else _fresh_id(caller))
+    made = await idempotency.take_key(tx, caller, subject_id=same.id if same else _fresh_id(caller))
     if made is not None:
         return made
     reservations.check_new(
@@ -58,7 +58,7 @@ async def create(
         return same.id
     held = replace(wanted, id=_fresh_id(caller), remedy_id=remedy_id)
     row = {**asdict(held), "created_by": caller.principal, "external_id": remedy_id}
-    await store.add_reservations(tx, [row], now=now)
+    await store_reservations.add_reservations(tx, [row], now=now)
     await _say(tx, held.id, ReservationItemCreated(ids=[held.id], **_state(held)))
     await _note(tx, "created", held, None, _state(held))
     return held.id
@@ -81,7 +81,7 @@ async def update(
 ) -> None:
     """Change or move what is held; ``changes`` are fields of a Reservation."""
     before, others = await _lock(tx, reservation_id)
-    if await done_before(tx, caller, reservation_id):
+    if await idempotency.take_key(tx, caller, subject_id=reservation_id) is not None:
         return
     after = replace(before, **changes)
     levels, _ = await store.lock_levels(tx, [before.item_id])
@@ -105,7 +105,7 @@ async def recheck(
     tx: Tx, reservation_id: str, units: int, line_unfulfilled: int, now: datetime
 ) -> Refusal | None:
     """Give back units that the line turns out not to need; the refusal then, else None."""
-    if await store.held_reservation(tx, reservation_id) is None:
+    if await store_reservations.held_reservation(tx, reservation_id) is None:
         return None
     held, others = await _lock(tx, reservation_id)
     promised = held.quantity + sum(each.quantity for each in others)
@@ -129,7 +129,7 @@ async def delete(tx: Tx, reservation_id: str, now: datetime) -> None:
 
 
 async def _end(tx: Tx, held: Reservation, now: datetime) -> None:
-    await store.end_reservation(tx, held, now=now)
+    await store_reservations.end_reservation(tx, held, now=now)
     event = ReservationItemDeleted(ids=[held.id], line_item_id=held.line_id)
     await _say(tx, held.id, event)
     await _note(tx, "deleted", held, _state(held), None)
@@ -137,16 +137,16 @@ async def _end(tx: Tx, held: Reservation, now: datetime) -> None:
 
 async def _lock(tx: Tx, reservation_id: str) -> tuple[Reservation, list[Reservation]]:
     """What is held, and what else is held for its line; both stay as long as the transaction."""
-    found = await store.held_reservation(tx, reservation_id)
+    found = await store_reservations.held_reservation(tx, reservation_id)
     if found is None:
         raise reservations.not_held(reservation_id=reservation_id)
     if found.remedy_id is not None:
-        await store.reservation_group(tx, found.remedy_id, lock=True)
+        await store_reservations.reservation_group(tx, found.remedy_id, lock=True)
     of_line: list[Reservation] = []
     if found.line_id is not None:
-        await store.lock_line(tx, found.line_id)
-        of_line = await store.held_for_line(tx, found.line_id)
-    held = await store.held_reservation(tx, reservation_id)
+        await store_reservations.lock_line(tx, found.line_id)
+        of_line = await store_reservations.held_for_line(tx, found.line_id)
+    held = await store_reservations.held_reservation(tx, reservation_id)
     if held is None:
         raise reservations.not_held(reservation_id=reservation_id)
     return held, [each for each in of_line if each.id != reservation_id]
@@ -154,13 +154,13 @@ async def _lock(tx: Tx, reservation_id: str) -> tuple[Reservation, list[Reservat
 
 async def _still_the_same(tx: Tx, held: Reservation) -> None:
     """Under the lock of its levels: whoever takes stock for a line takes only that lock."""
-    if await store.held_reservation(tx, held.id, lock=True) != held:
+    if await store_reservations.held_reservation(tx, held.id, lock=True) != held:
         raise Transient(f"{held.id} was changed at the same moment")
 
 
 async def _living_remedy(tx: Tx, line_id: str) -> str | None:
     """The claim that a line is a replacement of, so that its end frees this reservation too."""
-    found = await store.lock_remedy_of_line(tx, line_id)
+    found = await store_reservations.lock_remedy_of_line(tx, line_id)
     if found is None:
         return None
     remedy_id, state = found
@@ -178,7 +178,7 @@ def _line(line_id: str | None, unfulfilled: int | None, others: list[Reservation
 
 
 async def _change(tx: Tx, before: Reservation, after: Reservation, now: datetime) -> None:
-    await store.change_reservation(tx, before, after, now=now)
+    await store_reservations.change_reservation(tx, before, after, now=now)
     event = ReservationItemUpdated(id=after.id, **_state(after))
     await _say(tx, after.id, event)
     names = ("location_id", "quantity", "description", "metadata")

@@ -18,9 +18,7 @@ from chassis.db import Instant, Json, Serial, Transient, Tx, metadata
 from chassis.idempotency import idempotency_table
 from chassis.inbox import inbox_table
 from chassis.outbox import outbox_table
-from chassis.values import derived_id, new_id
-from services.inventory.domain import Known, Level, LevelKey, Movement, Price, Record, Variant
-from services.inventory.reservations import Reservation
+from services.inventory.domain import Level, LevelKey, Movement, Price, Record, Variant
 
 METADATA = metadata()
 outbox_table(METADATA)
@@ -265,7 +263,7 @@ def _variant(row: Mapping[str, Any]) -> Variant:
     )
 
 
-def _level(row: Mapping[str, Any]) -> Level:
+def level_of(row: Mapping[str, Any]) -> Level:
     return Level(
         item_id=row["item_id"],
         location_id=row["location_id"],
@@ -305,7 +303,7 @@ async def lock_levels(
         items=sorted(set(items)),
         channel=sales_channel_id or "",
     )
-    return [_level(row) for row in rows], any(row["channel_is_mapped"] for row in rows)
+    return [level_of(row) for row in rows], any(row["channel_is_mapped"] for row in rows)
 
 
 async def location_facts(tx: Tx, *, sales_channel_id: str | None) -> tuple[bool, bool]:
@@ -326,7 +324,7 @@ async def lock_level(tx: Tx, *, item_id: str, location_id: str) -> Level | None:
         item=item_id,
         location=location_id,
     )
-    return _level(row) if row else None
+    return level_of(row) if row else None
 
 
 async def level_state(tx: Tx, *, item_id: str, location_id: str) -> Record:
@@ -348,456 +346,13 @@ async def lock_levels_at(tx: Tx, location_id: str) -> list[Level]:
         " WHERE location_id = :location ORDER BY item_id, location_id FOR UPDATE",
         location=location_id,
     )
-    return [_level(row) for row in rows]
+    return [level_of(row) for row in rows]
 
 
 async def has(tx: Tx, table: sa.Table, record_id: str) -> bool:
     """Whether a table holds this id; the row then stays until the transaction ends."""
     sql = f"SELECT id FROM {table.name} WHERE id = :id FOR UPDATE"
     return await tx.fetch_one(sql, id=record_id) is not None
-
-
-# Reservations
-
-
-async def reservation_group(tx: Tx, remedy_id: str, *, lock: bool = False) -> Record | None:
-    """State and stored reply of what was reserved for a remedy."""
-    return await tx.fetch_one(
-        "SELECT state, reply FROM reservation_groups WHERE remedy_id = :id"
-        + (" FOR UPDATE" if lock else ""),
-        id=remedy_id,
-    )
-
-
-async def add_reservation_group(
-    tx: Tx, *, remedy_id: str, state: str, reply: Record | None, now: datetime
-) -> bool:
-    """Remember a remedy; False when another transaction was first."""
-    row = {
-        "remedy_id": remedy_id,
-        "state": state,
-        "reply": reply,
-        "created_at": now,
-        "released_at": now if state == "released" else None,
-    }
-    return bool(await tx.insert(reservation_groups, [row], ignore_conflicts=True))
-
-
-async def add_reservations(tx: Tx, rows: Sequence[Record], *, now: datetime) -> None:
-    """Write held reservations and raise what their levels have reserved.
-
-    Raises Transient when a level cannot give that much: its figures moved without the lock.
-    """
-    for item_id, location_id, units in _sums(rows):
-        reserved = await tx.execute(
-            "UPDATE levels SET reserved = reserved + :units, updated_at = :now"
-            " WHERE item_id = :item AND location_id = :location"
-            " AND (on_hand - reserved >= :units OR allow_backorder = TRUE)",
-            units=units,
-            now=now,
-            item=item_id,
-            location=location_id,
-        )
-        if not reserved:
-            raise Transient(f"{item_id} at {location_id} no longer has {units} units")
-    stamps = {"state": "held", "created_at": now, "updated_at": now}
-    await tx.insert(reservations, [{**row, **stamps} for row in rows])
-
-
-async def lock_levels_of_remedy(tx: Tx, remedy_id: str) -> None:
-    """Lock the levels that a remedy has reserved on, in the common order."""
-    await tx.fetch(
-        "SELECT item_id FROM levels WHERE (item_id, location_id) IN"
-        " (SELECT item_id, location_id FROM reservations"
-        " WHERE remedy_id = :id AND state = 'held')"
-        " ORDER BY item_id, location_id FOR UPDATE",
-        id=remedy_id,
-    )
-
-
-async def release_reservations(
-    tx: Tx,
-    *,
-    remedy_id: str | None = None,
-    location_id: str | None = None,
-    cause: str,
-    now: datetime,
-) -> int:
-    """End what is held for a remedy or at a location; its levels are locked already.
-
-    Levels go down by the rows that were really ended here, so a repeat takes nothing.
-    """
-    column, value = (
-        ("remedy_id", remedy_id) if remedy_id is not None else ("location_id", location_id)
-    )
-    ended = await tx.fetch(
-        "UPDATE reservations SET state = 'released', release_cause = :cause, released_at = :now,"
-        f" updated_at = :now WHERE {column} = :value AND state = 'held'"
-        " RETURNING item_id, location_id, quantity",
-        cause=cause,
-        now=now,
-        value=value,
-    )
-    for item_id, place, units in _sums(ended):
-        await tx.execute(
-            "UPDATE levels SET reserved = reserved - :units, updated_at = :now"
-            " WHERE item_id = :item AND location_id = :location",
-            units=units,
-            now=now,
-            item=item_id,
-            location=place,
-        )
-    return len(ended)
-
-
-async def mark_group_released(tx: Tx, remedy_id: str, *, now: datetime) -> None:
-    """The remedy holds nothing any more; its row stays as the tombstone."""
-    await tx.execute(
-        "UPDATE reservation_groups SET state = 'released', released_at = :now"
-        " WHERE remedy_id = :id AND state = 'held'",
-        id=remedy_id,
-        now=now,
-    )
-
-
-# Fulfillments
-
-
-async def stock_use(tx: Tx, fulfillment_id: str, *, lock: bool = False) -> Record | None:
-    """State and stored reply of what a fulfillment took."""
-    return await tx.fetch_one(
-        "SELECT state, reply FROM stock_uses WHERE fulfillment_id = :id"
-        + (" FOR UPDATE" if lock else ""),
-        id=fulfillment_id,
-    )
-
-
-async def add_stock_use(
-    tx: Tx, *, fulfillment_id: str, order_id: str, state: str, reply: Record | None, now: datetime
-) -> bool:
-    """Remember a fulfillment; False when another transaction was first."""
-    row = {
-        "fulfillment_id": fulfillment_id,
-        "order_id": order_id,
-        "state": state,
-        "reply": reply,
-        "created_at": now,
-        "restored_at": now if state == "restored" else None,
-    }
-    return bool(await tx.insert(stock_uses, [row], ignore_conflicts=True))
-
-
-async def mark_use_restored(tx: Tx, fulfillment_id: str, *, now: datetime) -> None:
-    """The fulfillment has nothing out of stock any more; its row stays as the tombstone."""
-    await tx.execute(
-        "UPDATE stock_uses SET state = 'restored', restored_at = :now"
-        " WHERE fulfillment_id = :id AND state = 'consumed'",
-        id=fulfillment_id,
-        now=now,
-    )
-
-
-async def held_for_lines(tx: Tx, line_ids: Iterable[str]) -> list[Record]:
-    """What is held for these lines, locked, the newest first; lock the levels before."""
-    return await tx.fetch(
-        "SELECT id, remedy_id, line_id, item_id, location_id, quantity FROM reservations"
-        " WHERE line_id IN :lines AND state = 'held' ORDER BY created_at DESC, id DESC FOR UPDATE",
-        lines=sorted(set(line_ids)),
-    )
-
-
-async def use_reservations(
-    tx: Tx, takes: Iterable[tuple[str, int]], *, fulfillment_id: str, now: datetime
-) -> None:
-    """Use up (reservation id, units); of one that has more, the rest stays held."""
-    for reservation_id, units in takes:
-        row = await tx.fetch_one("SELECT * FROM reservations WHERE id = :id", id=reservation_id)
-        if row is None or row["state"] != "held" or row["quantity"] < units:
-            raise Transient(f"reservation {reservation_id} changed meanwhile")
-        used = {"state": "consumed", "fulfillment_id": fulfillment_id, "updated_at": now}
-        if row["quantity"] == units:
-            await update_row(tx, reservations, reservation_id, used)
-        else:
-            rest = {"quantity": row["quantity"] - units, "updated_at": now}
-            await update_row(tx, reservations, reservation_id, rest)
-            part = {
-                **used,
-                "id": derived_id("resitem", fulfillment_id, reservation_id),
-                "quantity": units,
-            }
-            await tx.insert(reservations, [{**row, **part}])
-        await _add_reserved(tx, row["item_id"], row["location_id"], -units, now)
-
-
-async def lock_levels_of_use(tx: Tx, fulfillment_id: str) -> list[Level]:
-    """Lock the levels that a fulfillment took from, goods or reservations, in the common order."""
-    rows = await tx.fetch(
-        "SELECT item_id, location_id, on_hand, reserved, allow_backorder FROM levels"
-        " WHERE (item_id, location_id) IN (SELECT item_id, location_id FROM movements"
-        " WHERE cause_kind = 'fulfillment' AND cause_id = :id)"
-        " OR (item_id, location_id) IN (SELECT item_id, location_id FROM reservations"
-        " WHERE fulfillment_id = :id) ORDER BY item_id, location_id FOR UPDATE",
-        id=fulfillment_id,
-    )
-    return [_level(row) for row in rows]
-
-
-async def moved_by(tx: Tx, *, cause_kind: str, cause_id: str) -> list[Movement]:
-    """The movements of one cause."""
-    rows = await tx.fetch(
-        "SELECT line_no, item_id, location_id, quantity FROM movements"
-        " WHERE cause_kind = :kind AND cause_id = :id ORDER BY line_no",
-        kind=cause_kind,
-        id=cause_id,
-    )
-    return [Movement(**row) for row in rows]
-
-
-async def hold_again(
-    tx: Tx, fulfillment_id: str, *, levels: Iterable[LevelKey], now: datetime
-) -> None:
-    """Hold once more what a fulfillment had used of reservations; ``levels`` are those there are.
-
-    A line has one reservation of an item at a place: what it holds there grows. What was released
-    meanwhile (its order or its claim is canceled, its level is gone) is released, not held.
-    """
-    there = set(levels)
-    used = await tx.fetch(
-        "SELECT r.id, r.remedy_id, r.line_id, r.item_id, r.location_id, r.quantity,"
-        " g.state AS remedy_state, l.line_id AS released_line FROM reservations r"
-        " LEFT JOIN reservation_groups g ON g.remedy_id = r.remedy_id"
-        " LEFT JOIN released_lines l ON l.line_id = r.line_id"
-        " WHERE r.fulfillment_id = :id ORDER BY r.id",
-        id=fulfillment_id,
-    )
-    for row in used:
-        free: Record = {"fulfillment_id": None, "updated_at": now}
-        is_over = row["remedy_state"] == "released" or row["released_line"] is not None
-        if is_over or (row["item_id"], row["location_id"]) not in there:
-            cause = "command" if is_over else "manual"
-            ended = {"state": "released", "release_cause": cause, "released_at": now}
-            await update_row(tx, reservations, row["id"], {**free, **ended})
-            continue
-        other = await _held_beside(tx, row)
-        if other is None:
-            await update_row(tx, reservations, row["id"], {**free, "state": "held"})
-        else:
-            more = {"quantity": other["quantity"] + row["quantity"], "updated_at": now}
-            await update_row(tx, reservations, other["id"], more)
-            await delete_row(tx, reservations, row["id"])
-        await _add_reserved(tx, row["item_id"], row["location_id"], row["quantity"], now)
-
-
-async def _held_beside(tx: Tx, row: Record) -> Record | None:
-    """What is held for the same line, item and place; its level is locked."""
-    return await tx.fetch_one(
-        "SELECT id, quantity FROM reservations WHERE line_id = :line AND item_id = :item"
-        " AND location_id = :location AND COALESCE(remedy_id, '') = :remedy AND state = 'held'"
-        " ORDER BY created_at DESC, id DESC LIMIT 1",
-        line=row["line_id"],
-        item=row["item_id"],
-        location=row["location_id"],
-        remedy=row["remedy_id"] or "",
-    )
-
-
-async def _add_reserved(tx: Tx, item_id: str, location_id: str, units: int, now: datetime) -> None:
-    changed = await tx.execute(
-        "UPDATE levels SET reserved = reserved + :units, updated_at = :now"
-        " WHERE item_id = :item AND location_id = :location",
-        units=units,
-        now=now,
-        item=item_id,
-        location=location_id,
-    )
-    if not changed:
-        raise Transient(f"{item_id} at {location_id} is gone")
-
-
-async def remember_lines(tx: Tx, *, order_id: str, line_ids: Iterable[str], now: datetime) -> None:
-    """Nothing is held for these lines from now on."""
-    await tx.insert(
-        released_lines,
-        [
-            {"line_id": line_id, "order_id": order_id, "released_at": now}
-            for line_id in sorted(set(line_ids))
-        ],
-        ignore_conflicts=True,
-    )
-
-
-async def is_released_line(tx: Tx, line_id: str) -> bool:
-    """Whether the line's order is canceled; lock the line before."""
-    sql = "SELECT line_id FROM released_lines WHERE line_id = :id"
-    return await tx.fetch_one(sql, id=line_id) is not None
-
-
-async def release_lines(tx: Tx, line_ids: Iterable[str], *, now: datetime) -> dict[str, int]:
-    """End what is held for these lines; units by line. Levels are locked in the common order."""
-    ids = sorted(set(line_ids))
-    await tx.fetch(
-        "SELECT item_id FROM levels WHERE (item_id, location_id) IN"
-        " (SELECT item_id, location_id FROM reservations"
-        " WHERE line_id IN :lines AND state = 'held')"
-        " ORDER BY item_id, location_id FOR UPDATE",
-        lines=ids,
-    )
-    ended = await tx.fetch(
-        "UPDATE reservations SET state = 'released', release_cause = 'command',"
-        " released_at = :now, updated_at = :now WHERE line_id IN :lines AND state = 'held'"
-        " RETURNING line_id, item_id, location_id, quantity",
-        now=now,
-        lines=ids,
-    )
-    for item_id, place, units in _sums(ended):
-        await _add_reserved(tx, item_id, place, -units, now)
-    units_of: dict[str, int] = {}
-    for row in ended:
-        units_of[row["line_id"]] = units_of.get(row["line_id"], 0) + row["quantity"]
-    return units_of
-
-
-def _sums(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
-    sums: dict[LevelKey, int] = {}
-    for row in rows:
-        key = (row["item_id"], row["location_id"])
-        sums[key] = sums.get(key, 0) + row["quantity"]
-    return [(item, location, units) for (item, location), units in sorted(sums.items())]
-
-
-# Reservations by people
-
-
-def _reservation(row: Mapping[str, Any]) -> Reservation:
-    return Reservation(
-        id=row["id"],
-        item_id=row["item_id"],
-        location_id=row["location_id"],
-        quantity=row["quantity"],
-        line_id=row["line_id"],
-        remedy_id=row["remedy_id"],
-        description=row["description"],
-        metadata=row["metadata"],
-    )
-
-
-async def held_reservation(
-    tx: Tx, reservation_id: str, *, lock: bool = False
-) -> Reservation | None:
-    """A reservation that is held. Its level is locked before the row is."""
-    row = await tx.fetch_one(
-        "SELECT * FROM reservations WHERE id = :id AND state = 'held'"
-        + (" FOR UPDATE" if lock else ""),
-        id=reservation_id,
-    )
-    return _reservation(row) if row else None
-
-
-async def lock_line(tx: Tx, line_id: str) -> None:
-    """Until the transaction ends no other person promises anything to this line."""
-    await tx.insert(reserved_lines, [{"line_id": line_id}], ignore_conflicts=True)
-    await tx.fetch("SELECT line_id FROM reserved_lines WHERE line_id = :id FOR UPDATE", id=line_id)
-
-
-async def held_for_line(tx: Tx, line_id: str) -> list[Reservation]:
-    """What is held for a line, at whatever location."""
-    rows = await tx.fetch(
-        "SELECT * FROM reservations WHERE line_id = :id AND state = 'held' ORDER BY id", id=line_id
-    )
-    return [_reservation(row) for row in rows]
-
-
-async def lock_remedy_of_line(tx: Tx, line_id: str) -> tuple[str, str] | None:
-    """(remedy id, state) of the claim that a line is a replacement of, locked; None for others."""
-    remedy_id = await tx.fetch_value(
-        "SELECT remedy_id FROM reservations WHERE line_id = :id AND remedy_id IS NOT NULL LIMIT 1",
-        id=line_id,
-    )
-    if remedy_id is None:
-        return None
-    group = await reservation_group(tx, remedy_id, lock=True)
-    return (remedy_id, group["state"]) if group else None
-
-
-async def change_reservation(
-    tx: Tx, before: Reservation, after: Reservation, *, now: datetime
-) -> None:
-    """Give a held reservation another quantity, place or description; its levels are locked.
-
-    What a claim holds less than before is kept as released by hand.
-    Raises Transient when a level cannot give that much: its figures moved without the lock.
-    """
-    if (after.location_id, after.quantity) != (before.location_id, before.quantity):
-        await _lower(tx, before, now=now)
-        raised = await tx.execute(
-            "UPDATE levels SET reserved = reserved + :units, updated_at = :now"
-            " WHERE item_id = :item AND location_id = :location"
-            " AND (on_hand - reserved >= :units OR allow_backorder = TRUE)",
-            units=after.quantity,
-            now=now,
-            item=after.item_id,
-            location=after.location_id,
-        )
-        if not raised:
-            raise Transient(f"{after.item_id} at {after.location_id} has too little")
-    await tx.execute(
-        "UPDATE reservations SET location_id = :location, quantity = :quantity,"
-        " description = :description, metadata = :metadata, updated_at = :now"
-        " WHERE id = :id AND state = 'held'",
-        location=after.location_id,
-        quantity=after.quantity,
-        description=after.description,
-        metadata=after.metadata,
-        now=now,
-        id=before.id,
-    )
-    freed = before.quantity - after.quantity
-    if freed > 0 and before.remedy_id is not None:
-        row = {
-            "id": new_id("resitem"),
-            "remedy_id": before.remedy_id,
-            "line_id": before.line_id,
-            "item_id": before.item_id,
-            "location_id": before.location_id,
-            "quantity": freed,
-            "state": "released",
-            "release_cause": "manual",
-            "created_at": now,
-            "updated_at": now,
-            "released_at": now,
-        }
-        await tx.insert(reservations, [row])
-
-
-async def end_reservation(tx: Tx, held: Reservation, *, now: datetime) -> None:
-    """End a held reservation by hand; its level is locked already."""
-    await tx.execute(
-        "UPDATE reservations SET state = 'released', release_cause = 'manual', released_at = :now,"
-        " updated_at = :now WHERE id = :id AND state = 'held'",
-        id=held.id,
-        now=now,
-    )
-    await _lower(tx, held, now=now)
-
-
-async def _lower(tx: Tx, held: Reservation, *, now: datetime) -> None:
-    await tx.execute(
-        "UPDATE levels SET reserved = reserved - :units, updated_at = :now"
-        " WHERE item_id = :item AND location_id = :location",
-        units=held.quantity,
-        now=now,
-        item=held.item_id,
-        location=held.location_id,
-    )
-
-
-async def held_at(tx: Tx, location_id: str) -> list[str]:
-    """Ids of what is held at a location; its levels are locked already."""
-    rows = await tx.fetch(
-        "SELECT id FROM reservations WHERE location_id = :id AND state = 'held' ORDER BY id",
-        id=location_id,
-    )
-    return [row["id"] for row in rows]
 
 
 # Stock
@@ -822,11 +377,32 @@ async def add_receipt(
     return bool(await tx.insert(receipts, [row], ignore_conflicts=True))
 
 
+async def add_reserved(tx: Tx, item_id: str, location_id: str, units: int, now: datetime) -> None:
+    changed = await tx.execute(
+        "UPDATE levels SET reserved = reserved + :units, updated_at = :now"
+        " WHERE item_id = :item AND location_id = :location",
+        units=units,
+        now=now,
+        item=item_id,
+        location=location_id,
+    )
+    if not changed:
+        raise Transient(f"{item_id} at {location_id} is gone")
+
+
+def sums(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
+    sums: dict[LevelKey, int] = {}
+    for row in rows:
+        key = (row["item_id"], row["location_id"])
+        sums[key] = sums.get(key, 0) + row["quantity"]
+    return [(item, location, units) for (item, location), units in sorted(sums.items())]
+
+
 async def move_stock(
     tx: Tx, moves: Sequence[Movement], *, cause_kind: str, cause_id: str, now: datetime
 ) -> None:
     """Change what is on hand and write the journal; the levels exist and are locked already."""
-    for item_id, location_id, units in _sums(
+    for item_id, location_id, units in sums(
         {"item_id": move.item_id, "location_id": move.location_id, "quantity": move.quantity}
         for move in moves
     ):
@@ -984,127 +560,3 @@ async def change_address(tx: Tx, address_id: str, changed: Record, *, now: datet
 async def unmap_location(tx: Tx, location_id: str) -> None:
     """The location serves no sales channel any more."""
     await tx.execute("DELETE FROM channel_locations WHERE location_id = :id", id=location_id)
-
-
-# Importing
-
-_KNOWN_VARIANT = (
-    "id, title, product_title, sku, manage_inventory, allow_backorder, prices, tax_rate,"
-    " metadata, categories, final_sale"
-)
-
-
-async def known(
-    tx: Tx,
-    *,
-    location_ids: Iterable[str],
-    channel_ids: Iterable[str],
-    variant_ids: Iterable[str],
-    item_ids: Iterable[str],
-    skus: Iterable[str],
-) -> Known:
-    """What there is of the things a document names; levels are locked."""
-    locations = await tx.fetch(
-        "SELECT id, name, address_id, address, metadata FROM stock_locations WHERE id IN :ids",
-        ids=sorted(set(location_ids)),
-    )
-    channels: dict[str, list[str]] = {}
-    for row in await tx.fetch(
-        "SELECT sales_channel_id, location_id FROM channel_locations"
-        " WHERE sales_channel_id IN :ids",
-        ids=sorted(set(channel_ids)),
-    ):
-        channels.setdefault(row["sales_channel_id"], []).append(row["location_id"])
-    named = sorted(set(variant_ids))
-    items = await tx.fetch(
-        "SELECT id, variant_id, sku, title FROM inventory_items"
-        " WHERE id IN :ids OR variant_id IN :variants OR sku IN :skus",
-        ids=sorted(set(item_ids)),
-        variants=named,
-        skus=sorted(set(skus)),
-    )
-    found = await tx.fetch(
-        f"SELECT {_KNOWN_VARIANT} FROM variants WHERE id IN :ids",
-        ids=sorted({*named, *(item["variant_id"] for item in items)}),
-    )
-    stock = await tx.fetch(
-        "SELECT item_id, location_id, on_hand, reserved, incoming, allow_backorder FROM levels"
-        " WHERE item_id IN :items ORDER BY item_id, location_id FOR UPDATE",
-        items=sorted(item["id"] for item in items),
-    )
-    return Known(
-        locations={row["id"]: row for row in locations},
-        channels={each: sorted(location_ids) for each, location_ids in channels.items()},
-        variants={row["id"]: row for row in found},
-        items={row["id"]: row for row in items},
-        levels={(row["item_id"], row["location_id"]): row for row in stock},
-    )
-
-
-async def save_rows(
-    tx: Tx,
-    table: sa.Table,
-    before: Mapping[str, Record],
-    after: Mapping[str, Record],
-    *,
-    now: datetime,
-) -> None:
-    """Insert the rows that are new and update those that differ; equal rows cost nothing."""
-    await tx.insert(
-        table,
-        [
-            {**row, "created_at": now, "updated_at": now}
-            for record_id, row in after.items()
-            if record_id not in before
-        ],
-    )
-    for record_id, row in sorted(after.items()):
-        old = before.get(record_id)
-        if old is not None and old != row:
-            changes = {name: value for name, value in row.items() if value != old[name]}
-            await update_row(tx, table, record_id, {**changes, "updated_at": now})
-
-
-async def save_levels(
-    tx: Tx,
-    before: Mapping[LevelKey, Record],
-    after: Mapping[LevelKey, Record],
-    *,
-    cause_id: str,
-    now: datetime,
-) -> None:
-    """Insert and update levels as an import wants them, with a movement for each difference.
-
-    Existing levels are locked. What is reserved is never written: only reservations change it.
-    """
-    fresh = [(key, row) for key, row in sorted(after.items()) if key not in before]
-    await tx.insert(levels, [{**row, "created_at": now, "updated_at": now} for _, row in fresh])
-    for (item_id, location_id), row in sorted(after.items()):
-        old = before.get((item_id, location_id))
-        if old is not None and old != row:
-            await tx.execute(
-                "UPDATE levels SET on_hand = :on_hand, incoming = :incoming,"
-                " allow_backorder = :backorder, updated_at = :now"
-                " WHERE item_id = :item AND location_id = :location",
-                on_hand=row["on_hand"],
-                incoming=row["incoming"],
-                backorder=row["allow_backorder"],
-                now=now,
-                item=item_id,
-                location=location_id,
-            )
-    differences = [
-        (key, row["on_hand"] - (before[key]["on_hand"] if key in before else 0))
-        for key, row in sorted(after.items())
-    ]
-    moves = [(key, units) for key, units in differences if units]
-    await record_movements(
-        tx,
-        [
-            Movement(number, item_id, location_id, units)
-            for number, ((item_id, location_id), units) in enumerate(moves, start=1)
-        ],
-        cause_kind="import",
-        cause_id=cause_id,
-        now=now,
-    )

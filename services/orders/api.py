@@ -19,8 +19,14 @@ from chassis.db import Database
 from chassis.door import Given, Router, Who
 from chassis.http import Db, Tries
 from contracts.orders import PlaceClaimHold, RetryClaimRefund
-from services.orders import linking, operations, queries, schemas
-from services.orders.operations import Caller
+from services.orders import (
+    linking,
+    operations,
+    operations_claims,
+    operations_money,
+    queries,
+    schemas,
+)
 
 # A batch of the importer is one transaction: large enough to be quick, small enough to be short.
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
@@ -50,10 +56,6 @@ def _providers(request: Request) -> Collection[str]:
 
 Bound = Annotated[float, Given(_bound_s)]
 Known = Annotated[Collection[str], Given(_providers)]
-
-
-def _caller(who: Principal, attempt: http.Attempt) -> Caller:
-    return Caller(who.id, attempt.key, attempt.fingerprint)
 
 
 def _owner(who: Principal) -> str | None:
@@ -123,7 +125,7 @@ async def preview_claim(order_id: str, body: PlaceClaimHold, db: Db, who: Who) -
     _may_refund(who)
     command = body.model_copy(update={"order_id": order_id})
     async with db.transaction() as tx:
-        placed = await operations.preview_claim(tx, command=command)
+        placed = await operations_claims.preview_claim(tx, command=command)
     return http.json_response({"placed": placed})
 
 
@@ -133,7 +135,7 @@ async def preview_claim_refund(order_id: str, body: RetryClaimRefund, db: Db, wh
     _may_refund(who)
     command = body.model_copy(update={"order_id": order_id})
     async with db.transaction() as tx:
-        refund = await operations.preview_claim_refund(tx, command=command)
+        refund = await operations_claims.preview_claim_refund(tx, command=command)
     return http.json_response({"refund": refund})
 
 
@@ -144,7 +146,7 @@ async def refund_order(
     """Refund by hand, and wait until the money is out: 200 {refund}."""
     _may_refund(who)
     async with http.accepting(db) as tx:
-        refund_id = await operations.refund_order(
+        refund_id = await operations_money.refund_order(
             tx,
             order_id=order_id,
             amount=body.amount,
@@ -152,9 +154,7 @@ async def refund_order(
             note=body.note,
             no_notification=body.no_notification,
             items=[(item.item_id, item.amount) for item in body.items or ()],
-            principal=who.id,
-            key=attempt.key,
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(
@@ -179,7 +179,7 @@ async def update_order(
             tx,
             order_id=order_id,
             changes=body.model_dump(exclude_none=True),
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"order_id": order_id})
@@ -191,7 +191,7 @@ async def complete_order(order_id: str, db: Db, who: Who, attempt: Tries) -> Res
     _may_change(who)
     async with http.accepting(db) as tx:
         await operations.complete_order(
-            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+            tx, order_id=order_id, caller=attempt.by(who.id), now=clock.now()
         )
     return http.json_response({"order_id": order_id})
 
@@ -202,7 +202,7 @@ async def archive_order(order_id: str, db: Db, who: Who, attempt: Tries) -> Resp
     _may_change(who)
     async with http.accepting(db) as tx:
         await operations.archive_order(
-            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+            tx, order_id=order_id, caller=attempt.by(who.id), now=clock.now()
         )
     return http.json_response({"order_id": order_id})
 
@@ -220,7 +220,7 @@ async def add_shipping_method(
             option_id=body.option_id,
             price=body.price,
             data=body.data,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"order_id": order_id})
@@ -232,7 +232,7 @@ async def cancel_order(order_id: str, db: Db, who: Who, attempt: Tries, bound_s:
     _may_change(who)
     async with http.accepting(db) as tx:
         accepted = await operations.cancel_order(
-            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+            tx, order_id=order_id, caller=attempt.by(who.id), now=clock.now()
         )
     if accepted.done:
         return http.json_response({"order_id": order_id})
@@ -269,7 +269,7 @@ async def create_fulfillment(
             location_id=body.location_id,
             no_notification=body.no_notification,
             metadata=body.metadata,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     if accepted.done:
@@ -296,7 +296,7 @@ async def cancel_fulfillment(
             tx,
             order_id=order_id,
             fulfillment_id=fulfillment_id,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     if accepted.done:
@@ -325,7 +325,7 @@ async def create_shipment(
             fulfillment_id=body.fulfillment_id,
             tracking_numbers=body.tracking_numbers,
             no_notification=body.no_notification,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"fulfillment_id": body.fulfillment_id, "order_id": order_id})
@@ -341,8 +341,8 @@ async def capture_order(
     """Take the money of an order and wait until its providers have answered: {order_id}."""
     _may_refund(who)
     async with http.accepting(db) as tx:
-        accepted = await operations.capture_order(
-            tx, order_id=order_id, caller=_caller(who, attempt), now=clock.now()
+        accepted = await operations_money.capture_order(
+            tx, order_id=order_id, caller=attempt.by(who.id), now=clock.now()
         )
     if accepted.done:
         return http.json_response({"order_id": order_id})
@@ -373,8 +373,8 @@ async def capture_payment(
     """Take the money of one payment and wait for its provider: {payment}."""
     _may_refund(who)
     async with http.accepting(db) as tx:
-        accepted = await operations.capture_payment(
-            tx, payment_id=payment_id, caller=_caller(who, attempt), now=clock.now()
+        accepted = await operations_money.capture_payment(
+            tx, payment_id=payment_id, caller=attempt.by(who.id), now=clock.now()
         )
     return await http.settled(
         db,
@@ -399,13 +399,13 @@ async def refund_payment(
     """Refund one payment by hand, and wait until the money is out: {refund}."""
     _may_refund(who)
     async with http.accepting(db) as tx:
-        refund_id = await operations.refund_payment(
+        refund_id = await operations_money.refund_payment(
             tx,
             payment_id=payment_id,
             amount=body.amount,
             reason=body.reason,
             note=body.note,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await http.settled(
@@ -485,9 +485,7 @@ async def write_note(body: schemas.WriteNote, db: Db, who: Who, attempt: Tries) 
         note_id = await operations.add_note(
             tx,
             **body.model_dump(),
-            author_id=who.id,
-            key=attempt.key,
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return await _note(db, note_id)
@@ -538,9 +536,7 @@ async def open_linked_order(
         order_id = await linking.open_linked_order(
             tx,
             request=body.model_dump(exclude_none=True),
-            principal=who.id,
-            key=attempt.key,
-            fingerprint=attempt.fingerprint,
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"order_id": order_id})
@@ -619,13 +615,13 @@ async def adjust_store_credit(
     """Give store credit by hand, or book what was spent: {customer_id}."""
     _may_refund(who)
     async with http.accepting(db) as tx:
-        await operations.adjust_store_credit(
+        await operations_money.adjust_store_credit(
             tx,
             customer_id=customer_id,
             currency_code=body.currency_code,
             amount=body.amount,
             note=body.note,
-            caller=_caller(who, attempt),
+            caller=attempt.by(who.id),
             now=clock.now(),
         )
     return http.json_response({"customer_id": customer_id})

@@ -27,72 +27,72 @@ from contracts.orders import (
     ShipReplacement,
     WithdrawReplacement,
 )
-from services.orders import operations
+from services.orders import operations, operations_claims, operations_returns
 
 
 async def on_place_claim_hold(tx: Tx, message: PlaceClaimHold) -> None:
     """Answers placed (and, if asked, the refund's outcome), or rejected."""
-    await operations.place_claim_hold(tx, command=message, now=clock.now())
+    await operations_claims.place_claim_hold(tx, command=message, now=clock.now())
 
 
 async def on_release_claim_hold(tx: Tx, message: ReleaseClaimHold) -> None:
     """Answers released, in whatever state the claim is."""
-    await operations.release_claim_hold(tx, command=message, now=clock.now())
+    await operations_claims.release_claim_hold(tx, command=message, now=clock.now())
 
 
 async def on_execute_claim_refund(tx: Tx, message: ExecuteClaimRefund) -> None:
     """Answers succeeded or declined, as soon as that is known."""
-    await operations.execute_claim_refund(tx, command=message, now=clock.now())
+    await operations_claims.execute_claim_refund(tx, command=message, now=clock.now())
 
 
 async def on_retry_claim_refund(tx: Tx, message: RetryClaimRefund) -> None:
     """Answers succeeded or declined, as soon as that is known; the claim keeps its units."""
-    await operations.retry_claim_refund(tx, command=message, now=clock.now())
+    await operations_claims.retry_claim_refund(tx, command=message, now=clock.now())
 
 
 async def on_settle_exchange(tx: Tx, message: SettleExchange) -> None:
     """Answers settled, as soon as the money is decided, or rejected."""
-    await operations.settle_exchange(tx, command=message, now=clock.now())
+    await operations_claims.settle_exchange(tx, command=message, now=clock.now())
 
 
 async def on_process_exchange(tx: Tx, message: ProcessExchange) -> None:
     """Answers settled, as soon as the money is decided, or rejected."""
-    await operations.process_exchange(tx, command=message, now=clock.now())
+    await operations_claims.process_exchange(tx, command=message, now=clock.now())
 
 
 async def on_place_return_hold(tx: Tx, message: PlaceReturnHold) -> None:
     """Answers placed or rejected."""
-    await operations.place_return_hold(tx, command=message, now=clock.now())
+    await operations_returns.place_return_hold(tx, command=message, now=clock.now())
 
 
 async def on_release_return_hold(tx: Tx, message: ReleaseReturnHold) -> None:
     """Answers released."""
-    await operations.release_return_hold(tx, command=message, now=clock.now())
+    await operations_returns.release_return_hold(tx, command=message, now=clock.now())
 
 
 async def on_check_return_receipt(tx: Tx, message: CheckReturnReceipt) -> None:
     """Answers checked or rejected."""
-    await operations.check_return_receipt(tx, command=message)
+    await operations_returns.check_return_receipt(tx, command=message)
 
 
 async def on_settle_return_receipt(tx: Tx, message: SettleReturnReceipt) -> None:
     """Answers settled, as soon as the money is decided."""
-    await operations.settle_return_receipt(tx, command=message, now=clock.now())
+    await operations_returns.settle_return_receipt(tx, command=message, now=clock.now())
 
 
 async def on_record_replacement(tx: Tx, message: RecordReplacement) -> None:
     """Answers recorded: goods that were packed are a fact."""
-    await operations.record_replacement(tx, command=message, now=clock.now())
+    await operations_claims.record_replacement(tx, command=message, now=clock.now())
 
 
 async def on_ship_replacement(tx: Tx, message: ShipReplacement) -> None:
     """Answers shipped."""
-    await operations.ship_replacement(tx, command=message, now=clock.now())
+    await operations_claims.ship_replacement(tx, command=message, now=clock.now())
 
 
 async def on_withdraw_replacement(tx: Tx, message: WithdrawReplacement) -> None:
     """Answers withdrawn, or rejected where units have a remedy."""
-    await operations.withdraw_replacement(tx, command=message, now=clock.now())
+    await operations_claims.withdraw_replacement(tx, command=message, now=clock.now())
 
 
 async def on_reply(tx: Tx, message: Event) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from chassis import audit, idempotency
 from chassis.db import Row, Tx
 from chassis.errors import Invalid, NotAllowed
+from chassis.idempotency import Caller
 from chassis.values import new_id
 from contracts.orders import OrderPlaced
 from services.orders import domain, importing, paying, store
@@ -26,9 +27,7 @@ async def open_linked_order(
     tx: Tx,
     *,
     request: dict[str, Any],
-    principal: str,
-    key: str | None,
-    fingerprint: str,
+    caller: Caller,
     now: datetime,
 ) -> str:
     """Open an order that follows from a claim; its id, also for a known key.
@@ -37,12 +36,9 @@ async def open_linked_order(
     of that order. Raises NotFound, NotAllowed for an order that was canceled, Invalid, KeyReused.
     """
     order_id = new_id("order")
-    if key is not None:
-        held = await idempotency.claim_key(
-            tx, principal=principal, key=key, fingerprint=fingerprint, subject_id=order_id
-        )
-        if held is not None:
-            return held
+    held = await idempotency.take_key(tx, caller, subject_id=order_id)
+    if held is not None:
+        return held
     claimed = await store.customer_and_place(tx, order_id=request["of_order_id"])
     if claimed is None:
         raise domain.order_unknown(order_id=request["of_order_id"])

@@ -112,6 +112,14 @@ async def open_order(tx: Tx, order_id: str) -> OpenOrder | None:
     )
 
 
+async def known_order(tx: Tx, order_id: str) -> OpenOrder:
+    """Lock an order. Raises ``order_unknown``."""
+    order = await open_order(tx, order_id)
+    if order is None:
+        raise domain.order_unknown(order_id=order_id)
+    return order
+
+
 async def close_order(tx: Tx, order: OpenOrder, now: datetime) -> None:
     """Write what changed on the order's row, its events with their versions, its records."""
     await audit.record_all(tx, order.records)

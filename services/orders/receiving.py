@@ -54,10 +54,8 @@ async def check(
 ) -> ReturnReceiptChecked | ReturnReceiptRejected:
     """What the unannounced units of a parcel are, or why they cannot be of the order."""
     ids = {"receipt_id": command.receipt_id, "return_id": command.return_id}
-    order = await paying.open_order(tx, command.order_id)
     try:
-        if order is None:
-            raise domain.order_unknown(order_id=command.order_id)
+        order = await paying.known_order(tx, command.order_id)
         quantities = holding.quantities_of(command.lines)
         lines = await holding.lines_of(tx, order, quantities)
         missing = quantities.keys() - lines.keys()

@@ -17,7 +17,7 @@ from prometheus_client import Gauge
 from chassis import clock
 from chassis.db import Database, Row, Tx
 from chassis.failpoints import failpoint
-from services.orders import operations, queries
+from services.orders import operations_money, queries
 from services.orders.providers import (
     Answer,
     CaptureCall,
@@ -72,13 +72,13 @@ class RefundWorker:
         """One round; True when there may be more."""
         left_behind, self._left_behind = self._left_behind, True
         async with self._database.transaction() as tx:
-            due = await operations.take_attempts(tx, now=clock.now(), left_behind=left_behind)
+            due = await operations_money.take_attempts(tx, now=clock.now(), left_behind=left_behind)
         outcomes = await asyncio.gather(*(self._try(row) for row in due), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         self._left_behind = False
-        return len(due) == operations.ATTEMPTS_AT_ONCE
+        return len(due) == operations_money.ATTEMPTS_AT_ONCE
 
     async def _try(self, attempt: Row) -> None:
         provider = self._providers.get(attempt["provider_id"])
@@ -93,7 +93,7 @@ class RefundWorker:
             return
         await failpoint("orders.refund.p2")
         async with self._database.transaction() as tx:
-            await operations.record_answer(
+            await operations_money.record_answer(
                 tx,
                 attempt=attempt,
                 posted=answer.posted,
@@ -123,7 +123,7 @@ class RefundWorker:
     async def _record_unknown(self, attempt: Row, error: str) -> None:
         log.warning("refund_unknown", refund_id=attempt["refund_id"], error=error)
         async with self._database.transaction() as tx:
-            await operations.record_unknown(tx, attempt=attempt, error=error, now=clock.now())
+            await operations_money.record_unknown(tx, attempt=attempt, error=error, now=clock.now())
 
 
 class MemoClerk:
@@ -138,7 +138,7 @@ class MemoClerk:
             if not await queries.is_memo_due(tx):
                 return False
         async with self._database.transaction() as tx:
-            issued = await operations.issue_memos(tx, now=clock.now())
+            issued = await operations_money.issue_memos(tx, now=clock.now())
             await failpoint("orders.memo.m1")
         await failpoint("orders.memo.m2")
         return issued > 0
@@ -166,13 +166,13 @@ class CaptureWorker:
                 return False
         self._left_behind = True
         async with self._database.transaction() as tx:
-            due = await operations.take_captures(tx, now=clock.now(), left_behind=left_behind)
+            due = await operations_money.take_captures(tx, now=clock.now(), left_behind=left_behind)
         outcomes = await asyncio.gather(*(self._try(row) for row in due), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         self._left_behind = False
-        return len(due) == operations.ATTEMPTS_AT_ONCE
+        return len(due) == operations_money.ATTEMPTS_AT_ONCE
 
     async def _try(self, capture: Row) -> None:
         provider = self._providers.get(capture["provider_id"])
@@ -194,13 +194,13 @@ class CaptureWorker:
             text = f"{type(error).__name__}: {error}"
             log.warning("capture_unknown", capture_id=capture["id"], error=text)
             async with self._database.transaction() as tx:
-                await operations.record_capture_unknown(
+                await operations_money.record_capture_unknown(
                     tx, capture=capture, error=text, now=clock.now()
                 )
             return
         await failpoint("orders.capture.p2")
         async with self._database.transaction() as tx:
-            await operations.record_capture(
+            await operations_money.record_capture(
                 tx,
                 capture=capture,
                 posted=answer.posted,

@@ -53,11 +53,11 @@ def _owner(who: Principal) -> str | None:
 
 def _caller(who: Principal, attempt: Attempt) -> Caller:
     return Caller(
-        id=who.id,
+        who.id,
+        attempt.key,
+        attempt.fingerprint,
         customer_id=who.customer_id,
         is_customer=who.is_customer,
-        key=attempt.key,
-        fingerprint=attempt.fingerprint,
     )
 
 

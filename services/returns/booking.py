@@ -14,27 +14,11 @@ from services.returns.domain import Return, State
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who asks, under which idempotency key (None: not asked to remember) and for which request."""
+class Caller(idempotency.Caller):
+    """Who asks, with what a customer may and may not."""
 
-    id: str
     customer_id: str | None = None
     is_customer: bool = False
-    key: str | None = None
-    fingerprint: str = ""
-
-
-async def joined(tx: Tx, caller: Caller, subject_id: str) -> str | None:
-    """What the caller's key already stands for; None when the work is ours to do."""
-    if caller.key is None:
-        return None
-    return await idempotency.claim_key(
-        tx,
-        principal=caller.id,
-        key=caller.key,
-        fingerprint=caller.fingerprint,
-        subject_id=subject_id,
-    )
 
 
 async def known(tx: Tx, return_id: str) -> Return:

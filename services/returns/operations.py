@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from chassis import audit, outbox, saga_log
+from chassis import audit, idempotency, outbox, saga_log
 from chassis.db import Tx
 from chassis.errors import Forbidden, Invalid, Refusal
 from chassis.sagas import Saga
@@ -37,7 +37,7 @@ from contracts.returns import (
     ReturnRequested,
 )
 from services.returns import arriving, domain, receipts, store
-from services.returns.booking import Caller, joined, known, note_down, say
+from services.returns.booking import Caller, known, note_down, say
 from services.returns.domain import Facts, Item, Reason, Return, State
 from services.returns.saga import RETURN_CANCEL, RETURN_CLOSE, RETURN_REQUEST, SAGAS
 
@@ -73,7 +73,7 @@ async def request_return(
     if caller.is_customer and (receive_now or any(each is not None for each in fixed)):
         raise Forbidden("forbidden", "A customer cannot fix a refund or receive goods.")
     return_id = new_id("ret")
-    first = await joined(tx, caller, return_id)
+    first = await idempotency.take_key(tx, caller, subject_id=return_id)
     if first is not None:
         return first
     return_ = domain.request(
@@ -92,7 +92,7 @@ async def request_return(
         return_,
         number=domain.return_number(return_id=return_id),
         customer_id=caller.customer_id if caller.is_customer else customer_id,
-        requested_by=caller.id,
+        requested_by=caller.principal,
         idempotency_key=caller.key,
         metadata=metadata,
         now=now,
@@ -493,7 +493,7 @@ async def _follow_back(tx: Tx, saga: Saga, *, by: str, now: datetime) -> None:
 async def create_reason(tx: Tx, *, caller: Caller, fields: Mapping[str, Any], now: datetime) -> str:
     """A new reason; its id. Raises ReasonNotFound (the parent), ReasonNestedTwice, ValueTaken."""
     reason = Reason(id=new_id("rr"), **fields)
-    first = await joined(tx, caller, reason.id)
+    first = await idempotency.take_key(tx, caller, subject_id=reason.id)
     if first is not None:
         return first
     await _check_parent(tx, reason)

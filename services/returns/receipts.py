@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from chassis import saga_log
+from chassis import idempotency, saga_log
 from chassis.db import Tx
 from chassis.values import new_id
 from contracts.inventory import ReceiptStockReceived, ReceiptStockRejected
 from contracts.orders import ReturnReceiptChecked, ReturnReceiptRejected, ReturnReceiptSettled
 from contracts.returns import ReturnReceived
 from services.returns import arriving, domain, store
-from services.returns.booking import Caller, joined, known, note_down, say
+from services.returns.booking import Caller, known, note_down, say
 from services.returns.domain import Arrival, Item, Return
 from services.returns.saga import RETURN_RECEIPT, SAGAS
 
@@ -37,11 +37,11 @@ class Parcel:
 async def receive(tx: Tx, caller: Caller, return_id: str, parcel: Parcel, now: datetime) -> str:
     """Take a parcel on; the id of its receipt. A parcel of nothing has none and changes nothing."""
     receipt_id = new_id("rcpt")
-    first = await joined(tx, caller, receipt_id)
+    first = await idempotency.take_key(tx, caller, subject_id=receipt_id)
     if first is not None:
         return first
     return_ = await known(tx, return_id)
-    after = await start(tx, return_, receipt_id, parcel, received_by=caller.id, now=now)
+    after = await start(tx, return_, receipt_id, parcel, received_by=caller.principal, now=now)
     if after != return_:
         await store.save_return(tx, after, now=now)
         place = parcel.location_id or return_.location_id
@@ -91,7 +91,7 @@ async def settle_owed(
 ) -> str:
     """A receipt without goods that pays what others could not; its id."""
     receipt_id = new_id("rcpt")
-    first = await joined(tx, caller, receipt_id)
+    first = await idempotency.take_key(tx, caller, subject_id=receipt_id)
     if first is not None:
         return first
     return_ = await known(tx, return_id)
@@ -103,7 +103,7 @@ async def settle_owed(
         lines=(),
         location_id=None,
         refund_given=refund,
-        received_by=caller.id,
+        received_by=caller.principal,
         settles_owed=True,
         now=now,
     )

@@ -24,6 +24,7 @@ from chassis.db import CheckFailed, Database, DuplicateRow, Transient, Tx
 from chassis.door import BodyTooLarge, Given, Router, WrongRequest
 from chassis.errors import Refusal, Unavailable, refusal
 from chassis.failpoints import failpoint
+from chassis.idempotency import Caller
 from chassis.observability import REQUESTS
 from chassis.strict_json import UnreadableJson
 from chassis.values import uuid7
@@ -113,6 +114,10 @@ class Attempt:
     key: str | None
     fingerprint: str
     respond_async: bool
+
+    def by(self, principal: str) -> Caller:
+        """Who makes it."""
+        return Caller(principal, self.key, self.fingerprint)
 
 
 def _attempt(request: Request) -> Attempt:

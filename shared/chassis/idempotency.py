@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 
 from chassis import clock
@@ -22,17 +24,27 @@ def idempotency_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-async def claim_key(
-    tx: Tx, *, principal: str, key: str, fingerprint: str, subject_id: str
-) -> str | None:
-    """Take the key for ``subject_id``; the subject it already stands for, or None if it is ours.
+@dataclass(frozen=True)
+class Caller:
+    """Who asks over HTTP, under which key (None: not asked to remember) and for which request."""
 
-    Raises KeyReused when the key came with another request (method, path or body).
+    principal: str
+    key: str | None = None
+    fingerprint: str = ""
+
+
+async def take_key(tx: Tx, caller: Caller, *, subject_id: str) -> str | None:
+    """Take the caller's key for ``subject_id``; the subject that it already stands for.
+
+    None: the work is the caller's to do. Raises KeyReused when the key came with another request
+    (method, path or body).
     """
+    if caller.key is None:
+        return None
     row = {
-        "principal": principal,
-        "key": key,
-        "fingerprint": fingerprint,
+        "principal": caller.principal,
+        "key": caller.key,
+        "fingerprint": caller.fingerprint,
         "subject_id": subject_id,
         "created_at": clock.now(),
     }
@@ -42,13 +54,13 @@ async def claim_key(
     held = await tx.fetch_one(
         "SELECT fingerprint, subject_id FROM idempotency_keys"
         " WHERE principal = :principal AND key = :key",
-        principal=principal,
-        key=key,
+        principal=caller.principal,
+        key=caller.key,
     )
-    if held is None or held["fingerprint"] != fingerprint:
+    if held is None or held["fingerprint"] != caller.fingerprint:
         raise KeyReused(
             "idempotency_key_reused",
-            f"The idempotency key {key} was used for another request. Use a new key.",
+            f"The idempotency key {caller.key} was used for another request. Use a new key.",
         )
     return str(held["subject_id"])
 

@@ -9,7 +9,7 @@ import pytest
 from chassis import db
 from chassis.db import Database, Transient
 from chassis.errors import KeyReused
-from chassis.idempotency import claim_key
+from chassis.idempotency import Caller, take_key
 from chassis.testing import DatabaseUrl, MakeDatabase
 from tests.chassis.shop import SCHEMA
 
@@ -28,9 +28,7 @@ async def claim(
     fingerprint: str = "f",
 ) -> str | None:
     async with database.transaction() as tx:
-        return await claim_key(
-            tx, principal=principal, key=key, fingerprint=fingerprint, subject_id=subject
-        )
+        return await take_key(tx, Caller(principal, key, fingerprint), subject_id=subject)
 
 
 async def test_the_first_use_is_ours_and_a_repeat_finds_it(database: Database) -> None:
@@ -56,7 +54,7 @@ async def test_a_key_that_comes_with_another_request_is_refused(database: Databa
 async def test_a_request_that_failed_leaves_its_key_unused(database: Database) -> None:
     with pytest.raises(KeyError):  # noqa: PT012
         async with database.transaction() as tx:
-            await claim_key(tx, principal="usr_1", key="k", fingerprint="f", subject_id="claim_1")
+            await take_key(tx, Caller("usr_1", "k", "f"), subject_id="claim_1")
             raise KeyError
     assert await claim(database, "claim_2", fingerprint="g") is None
 
@@ -90,10 +88,10 @@ async def test_while_the_first_is_still_open_the_second_is_told_to_come_again(
     database = db.connect(await postgres_url_factory(SCHEMA)).serve("shop", SCHEMA)
     await database.open()
     async with database.transaction() as first:
-        await claim_key(first, principal="u", key="k", fingerprint="f", subject_id="claim_1")
+        await take_key(first, Caller("u", "k", "f"), subject_id="claim_1")
         with pytest.raises(Transient):  # noqa: PT012
             async with database.transaction() as tx:
                 await tx.execute("SET LOCAL lock_timeout = '20ms'")
-                await claim_key(tx, principal="u", key="k", fingerprint="f", subject_id="claim_2")
+                await take_key(tx, Caller("u", "k", "f"), subject_id="claim_2")
     assert await claim(database, "claim_3", principal="u") == "claim_1"
     await database.close()

@@ -9,11 +9,11 @@ import pytest
 
 from chassis.db import Transient
 from chassis.errors import KeyReused, NotAllowed, Refusal
+from chassis.idempotency import Caller
 from chassis.sagas import DEADLINE_S
 from contracts.orders import PlaceClaimHold
 from services.claims import approving, evidence, inquiries, inquiry_queries, invariants
 from services.claims.evidence import Kept
-from services.claims.inquiries import Tried
 from services.claims.inquiry import By, InquiryBusy, WrongState
 from services.claims.operations import Accepted
 from services.claims.pictures import Content
@@ -39,7 +39,7 @@ async def report(world: World, *, units: int = 1, key: str | None = None, by: By
             request=body.model_dump(exclude={"claimable"}),
             claimable=body.claimable,
             by=by,
-            tried=Tried(key, "f"),
+            caller=Caller(by.id or "", key, "f"),
             a_day_most=20,
             now=NOW,
         )
@@ -49,7 +49,7 @@ async def in_review(world: World) -> str:
     inquiry_id = await report(world)
     async with world.database.transaction() as tx:
         await inquiries.review_inquiry(
-            tx, inquiry_id=inquiry_id, by=CLERK, tried=Tried(None), now=NOW
+            tx, inquiry_id=inquiry_id, by=CLERK, caller=Caller("usr_1"), now=NOW
         )
     return inquiry_id
 
@@ -63,8 +63,7 @@ async def approve(
             inquiry_id=inquiry_id,
             request=ApproveInquiry(type="refund").model_dump(),
             by=CLERK,
-            key=key,
-            fingerprint=fingerprint,
+            caller=Caller("usr_1", key, fingerprint),
             now=NOW,
         )
 

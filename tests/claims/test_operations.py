@@ -11,6 +11,7 @@ import pytest
 from chassis import clock, saga_log
 from chassis.db import Transient
 from chassis.errors import Invalid, KeyReused, Refusal
+from chassis.idempotency import Caller
 from chassis.sagas import DEADLINE_S
 from contracts.inventory import PlaceReservation
 from contracts.orders import ClaimHoldPlaced, ExecuteClaimRefund, PlaceClaimHold, ReleaseClaimHold
@@ -46,7 +47,7 @@ async def open_claim(
     body = OpenClaim.model_validate(request or a_request()).model_dump()
     async with world.database.transaction() as tx:
         return await operations.open_claim(
-            tx, request=body, principal=principal, key=key, fingerprint=fingerprint, now=NOW
+            tx, request=body, caller=Caller(principal, key, fingerprint), now=NOW
         )
 
 
@@ -63,9 +64,7 @@ async def cancel_claim(
             tx,
             claim_id=claim_id,
             order_id=order_id,
-            principal="usr_1",
-            key=key,
-            fingerprint=fingerprint,
+            caller=Caller("usr_1", key, fingerprint),
             now=NOW,
         )
 

@@ -37,19 +37,24 @@ ROOM_NOUNS = {
         *("inquiries", "inquiry_queries", "evidence", "approving"),
         *("exchanging", "exchange_queries"),
     ),
-    "orders": ("linking",),
+    "orders": ("linking", "operations_claims", "operations_money", "operations_returns"),
 }
 NOUNS = {
     "orders": (
         *PURE_NOUNS["orders"],
         *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py", "replacing.py", "retrying.py"),
-        *("providers.py", "store_memos.py", "worker.py", "linking.py", "goodwill.py"),
-        *("crediting.py", "settling.py"),
+        *("answering.py", "crediting.py", "goodwill.py", "settling.py"),
+        *("providers.py", "store_memos.py", "worker.py"),
+        *(f"{name}.py" for name in ROOM_NOUNS["orders"]),
         *(f"store_{noun}.py" for noun in ("exchanges", "goods", "imports", "money", "units")),
     ),
     "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
-    "inventory": (*PURE_NOUNS["inventory"], "attempts.py", "dispatching.py", "promising.py"),
+    "inventory": (
+        *PURE_NOUNS["inventory"],
+        *("dispatching.py", "promising.py"),
+        *(f"store_{noun}.py" for noun in ("fulfillments", "imports", "reservations")),
+    ),
     "claims": (
         *PURE_NOUNS["claims"],
         *("fulfilling.py", "converting.py", "saying.py"),

@@ -20,7 +20,7 @@ from contracts.inventory import (
     ReleaseReservation,
     RestoreFulfillmentStock,
 )
-from services.inventory import invariants, operations, schemas, store
+from services.inventory import invariants, operations, schemas, store_reservations
 from services.inventory.consumers import SUBSCRIPTIONS
 
 QUEUE = SUBSCRIPTIONS[0]
@@ -150,7 +150,7 @@ class Warehouse:
             "quantity": units,
         }
         async with self.database.transaction() as tx:
-            await store.add_reservations(tx, [row], now=clock.now())
+            await store_reservations.add_reservations(tx, [row], now=clock.now())
 
     async def held(self) -> list[tuple[str, str, int]]:
         """(line, location, units) of what is held."""

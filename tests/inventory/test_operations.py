@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from chassis import clock, db
 from chassis.errors import KeyReused, NotAllowed, NotFound
+from chassis.idempotency import Caller
 from chassis.testing import DatabaseUrl
 from services.inventory import operations, store
-from services.inventory.attempts import Caller
 from tests.inventory.builders import Warehouse, a_document, place, receive, release
 
 SOMEBODY = Caller("user_1")

@@ -10,10 +10,10 @@ import pytest
 
 from chassis import clock, db
 from chassis.errors import Invalid, NotAllowed, NotFound
+from chassis.idempotency import Caller
 from chassis.testing import DatabaseUrl
 from contracts.inventory import PlaceReservation
 from services.inventory import invariants, operations, store
-from services.inventory.attempts import Caller
 from tests.inventory.builders import Warehouse, place, release
 from tests.inventory.door import AGENT, CUSTOMER, Door, problem
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from chassis import clock
 from chassis.db import Database, Row
+from chassis.idempotency import Caller
 from chassis.inbox import Inbox
 from chassis.messaging import Delivery, Envelope
 from chassis.values import uuid7
@@ -23,7 +24,6 @@ from contracts.orders import (
     SettleReturnReceipt,
 )
 from services.orders import consumers, operations
-from services.orders.operations import Caller
 
 LONG_AGO = datetime(2026, 1, 5, 12, tzinfo=UTC)
 CAPTURED = "2026-01-05T12:00:00Z"

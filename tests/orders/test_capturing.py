@@ -9,8 +9,8 @@ import pytest
 from chassis import clock
 from chassis.db import Database, Row
 from chassis.errors import NotAllowed, NotFound, Refusal
-from services.orders import invariants, operations, queries
-from services.orders.operations import Caller
+from chassis.idempotency import Caller
+from services.orders import invariants, operations, operations_money, queries
 from services.orders.providers import FakeProvider, fake_captures
 from services.orders.worker import CAPTURES, CaptureWorker, measure
 from tests.orders.builders import Desk, an_item, an_order, keys
@@ -35,7 +35,7 @@ def captures(database: Database, fake: FakeProvider) -> CaptureWorker:
 
 
 async def capture(desk: Desk, **given: Any) -> Any:
-    return await desk.do(operations.capture_order, **{"order_id": "order_01", **given})
+    return await desk.do(operations_money.capture_order, **{"order_id": "order_01", **given})
 
 
 async def outcome(desk: Desk, payment_id: str = "pay_1") -> Any:
@@ -77,7 +77,7 @@ async def test_what_was_captured_can_be_refunded(open_shop: OpenShop) -> None:
     desk = await open_shop(unpaid(1000, provider="manual"))
     await capture(desk)
     refund = {"payment_id": "pay_1", "amount": 400, "reason": "other", "note": "late"}
-    await desk.do(operations.refund_payment, **refund)
+    await desk.do(operations_money.refund_payment, **refund)
     order = await desk.order()
     assert (order["refunded"], order["payment_status"]) == (400, "partially_refunded")
     await sound(desk)
@@ -151,14 +151,14 @@ async def test_a_capture_in_hand_is_found_by_the_next_process(
     desk = await open_shop(unpaid(1000))
     await capture(desk)
     async with desk.database.transaction() as tx:
-        assert len(await operations.take_captures(tx, now=clock.now())) == 1
+        assert len(await operations_money.take_captures(tx, now=clock.now())) == 1
     await CaptureWorker(database, {"fake": fake}).step()
     assert (await desk.order())["captured"] == 1000
 
 
 async def test_one_payment_alone(open_shop: OpenShop, captures: CaptureWorker) -> None:
     desk = await open_shop(unpaid(300, 700))
-    await desk.do(operations.capture_payment, payment_id="pay_2")
+    await desk.do(operations_money.capture_payment, payment_id="pay_2")
     await captures.step()
     order = await desk.order()
     assert (order["captured"], order["payment_status"]) == (700, "awaiting")
@@ -178,7 +178,7 @@ async def test_the_same_key_asks_once(open_shop: OpenShop, captures: CaptureWork
     desk = await open_shop(unpaid(1002))
     caller = Caller("usr_1", "k1", "print")
     for _ in range(2):
-        await desk.do(operations.capture_payment, payment_id="pay_1", caller=caller)
+        await desk.do(operations_money.capture_payment, payment_id="pay_1", caller=caller)
         await captures.step()
     assert len(await desk.rows("SELECT id FROM captures")) == 1
 
@@ -188,7 +188,7 @@ async def test_nothing_is_taken_for_a_canceled_order(open_shop: OpenShop) -> Non
     with pytest.raises(NotAllowed, match=CANCELED):
         await capture(desk)
     with pytest.raises(NotAllowed, match=CANCELED):
-        await desk.do(operations.capture_payment, payment_id="pay_1")
+        await desk.do(operations_money.capture_payment, payment_id="pay_1")
 
 
 async def test_an_order_is_not_canceled_while_its_money_is_on_the_way(
@@ -220,7 +220,7 @@ async def test_a_payment_gives_back_what_it_gave(
     before = await desk.everything()
     refund = {"payment_id": payment_id, "amount": amount, "reason": "other", "note": None}
     with pytest.raises(kind) as no:
-        await desk.do(operations.refund_payment, **refund)
+        await desk.do(operations_money.refund_payment, **refund)
     assert no.value.message == message
     assert await desk.everything() == before
 
@@ -235,7 +235,7 @@ async def test_a_payments_refund_names_it_and_a_providers_no_fails_it(
     found = {}
     for payment_id, amount in (("pay_1", 1002), ("pay_2", 900)):
         refund = {"payment_id": payment_id, "amount": amount, "reason": "return", "note": None}
-        refund_id = await desk.do(operations.refund_payment, **refund)
+        refund_id = await desk.do(operations_money.refund_payment, **refund)
         await worker.step()
         async with desk.database.reading() as tx:
             found[payment_id] = await queries.payment_refund_outcome(

@@ -10,9 +10,9 @@ import pytest
 from chassis import clock
 from chassis.db import Row
 from chassis.errors import Conflict, Invalid, NotAllowed, NotFound, Refusal
+from chassis.idempotency import Caller
 from contracts.inventory import OrderReservationReleased
-from services.orders import invariants, operations, queries
-from services.orders.operations import Caller
+from services.orders import invariants, operations, operations_money, queries
 from tests.orders.builders import (
     Desk,
     a_claim,
@@ -110,7 +110,7 @@ class TestCancel:
         assert payment["captured_at"] is not None
         assert payment["canceled_at"] is None
         refund = {"payment_id": "pay_01", "amount": 2400, "reason": "other", "note": None}
-        await desk.do(operations.refund_payment, **refund)
+        await desk.do(operations_money.refund_payment, **refund)
         order = await desk.order()
         assert (order["refunded"], order["payment_status"]) == (2400, "canceled")
 
@@ -142,9 +142,10 @@ class TestCancel:
         desk = await open_shop(an_order(an_item(shipped_quantity=0), **more))
         if prepare == "refund":
             refund = {"amount": 1, "reason": "other", "note": None, "no_notification": None}
-            who = {"principal": "usr_1", "key": None, "fingerprint": ""}
             async with desk.database.transaction() as tx:
-                await operations.refund_order(tx, **ORDER, **refund, **who, now=clock.now())
+                await operations_money.refund_order(
+                    tx, **ORDER, **refund, caller=Caller("usr_1"), now=clock.now()
+                )
         if prepare == "return":
             await desk.say(a_return())
         if prepare == "claim":
@@ -332,7 +333,7 @@ class TestShippingMethod:
         (operations.complete_order, {}),
         (operations.archive_order, {}),
         (operations.cancel_order, {}),
-        (operations.capture_order, {}),
+        (operations_money.capture_order, {}),
         (operations.update_order, {"changes": {}}),
         (operations.add_shipping_method, {"option_id": "so_back", "price": 1, "data": None}),
     ],

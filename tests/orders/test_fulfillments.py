@@ -9,13 +9,13 @@ import pytest
 from chassis import clock
 from chassis.db import Row
 from chassis.errors import Conflict, Invalid, NotAllowed, NotFound, Refusal
+from chassis.idempotency import Caller
 from contracts.inventory import (
     FulfillmentStockConsumed,
     FulfillmentStockRejected,
     FulfillmentStockRestored,
 )
 from services.orders import invariants, operations, queries
-from services.orders.operations import Caller
 from tests.orders.builders import Desk, a_claim, a_receipt, a_return, an_item, an_order, keys
 from tests.orders.conftest import OpenShop
 

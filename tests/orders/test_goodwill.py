@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chassis import clock
-from services.orders import invariants, operations
+from chassis.idempotency import Caller
+from services.orders import invariants, operations_money
 from services.orders.providers import FakeProvider
 from services.orders.worker import RefundWorker
 from tests.orders.builders import Desk, a_claim, a_release
@@ -13,7 +14,7 @@ from tests.orders.test_worker import agree, by_card, settle
 
 async def give(desk: Desk, amount: int, *, key: str | None = None, named: bool = True) -> str:
     async with desk.database.transaction() as tx:
-        return await operations.refund_order(
+        return await operations_money.refund_order(
             tx,
             order_id="order_01",
             amount=amount,
@@ -21,9 +22,7 @@ async def give(desk: Desk, amount: int, *, key: str | None = None, named: bool =
             note=None,
             no_notification=None,
             items=[("item_01", amount)] if named else [],
-            principal="usr_1",
-            key=key,
-            fingerprint="",
+            caller=Caller("usr_1", key),
             now=clock.now(),
         )
 

@@ -18,8 +18,9 @@ import pytest
 
 from chassis import clock, failpoints
 from chassis.db import connect
+from chassis.idempotency import Caller
 from chassis.testing import DatabaseUrl
-from services.orders import invariants, operations, store
+from services.orders import invariants, operations_money, store
 from services.orders.providers import FakeProvider, Faults, fake_ledger
 from services.orders.worker import RefundWorker
 from tests.orders.builders import (
@@ -73,16 +74,14 @@ async def _ask(desk: Desk, chance: random.Random, number: int) -> None:
         await desk.say(a_receipt(f"rcpt_{number}", return_id=f"ret_{number}", **where))
     else:
         async with desk.database.transaction() as tx:
-            await operations.refund_order(
+            await operations_money.refund_order(
                 tx,
                 order_id=where["order_id"],
                 amount=1200,
                 reason="other",
                 note=None,
                 no_notification=None,
-                principal="usr_1",
-                key=f"key_{number}",
-                fingerprint="",
+                caller=Caller("usr_1", f"key_{number}"),
                 now=clock.now(),
             )
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chassis import clock
-from services.orders import invariants, memos, operations, queries
+from services.orders import invariants, memos, operations_money, queries
 from services.orders.providers import FakeProvider
 from services.orders.refunds import Part
 from services.orders.worker import MemoClerk, RefundWorker
@@ -97,8 +97,8 @@ async def test_several_clerks_at_once_leave_no_gap_and_a_year_begins_anew(
     await desk.say(a_claim("claim_30", lines=lines(item_02=1)))
     next_year = clock.now() + timedelta(days=366)
     async with desk.database.transaction() as tx:
-        assert await operations.issue_memos(tx, now=next_year) == 1
-        assert await operations.issue_memos(tx, now=next_year) == 0
+        assert await operations_money.issue_memos(tx, now=next_year) == 1
+        assert await operations_money.issue_memos(tx, now=next_year) == 0
     assert await _issued(desk) == [*(f"{number:06d}" for number in range(1, 31)), "000001"]
     await _sound(desk)
 

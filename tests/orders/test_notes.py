@@ -10,6 +10,7 @@ import pytest
 
 from chassis.db import Database
 from chassis.errors import KeyReused, NotFound
+from chassis.idempotency import Caller
 from services.orders import operations, queries
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -17,7 +18,7 @@ NOTE = {"resource_type": "order", "resource_id": "order_01", "value": "calls bac
 
 
 async def _add(database: Database, **more: Any) -> str:
-    given = {**NOTE, "author_id": "usr_1", "key": None, "fingerprint": "", "now": NOW, **more}
+    given = {**NOTE, "caller": Caller("usr_1"), "now": NOW, **more}
     async with database.transaction() as tx:
         return await operations.add_note(tx, **given)
 
@@ -87,9 +88,9 @@ async def test_a_page_is_of_one_thing_newest_first(database: Database) -> None:
 
 
 async def test_the_same_key_means_the_same_note_of_the_same_person(database: Database) -> None:
-    first = await _add(database, key="k", fingerprint="a")
-    assert await _add(database, key="k", fingerprint="a") == first
-    assert await _add(database, key="k", fingerprint="a", author_id="usr_2") != first
+    first = await _add(database, caller=Caller("usr_1", "k", "a"))
+    assert await _add(database, caller=Caller("usr_1", "k", "a")) == first
+    assert await _add(database, caller=Caller("usr_2", "k", "a")) != first
     with pytest.raises(KeyReused):
-        await _add(database, key="k", fingerprint="b")
+        await _add(database, caller=Caller("usr_1", "k", "b"))
     assert (await _page(database))[1] == 2

@@ -10,9 +10,10 @@ import pytest
 from chassis import clock, db
 from chassis.db import Database, Transient
 from chassis.errors import Refusal
+from chassis.idempotency import Caller
 from chassis.inbox import Retry
 from chassis.testing import DatabaseUrl
-from services.orders import invariants, operations, store
+from services.orders import invariants, operations_money, operations_returns, store
 from tests.orders.builders import (
     Desk,
     a_claim,
@@ -104,16 +105,14 @@ async def test_refunds_by_many_hands_never_exceed_what_was_captured(two: list[Da
     async def refund(number: int) -> bool:
         try:
             async with two[number % 2].transaction() as tx:
-                await operations.refund_order(
+                await operations_money.refund_order(
                     tx,
                     order_id="order_01",
                     amount=300,
                     reason="other",
                     note=None,
                     no_notification=None,
-                    principal="agent",
-                    key=None,
-                    fingerprint="",
+                    caller=Caller("agent"),
                     now=clock.now(),
                 )
             return True
@@ -132,16 +131,14 @@ async def test_one_key_in_many_hands_refunds_once(two: list[Database]) -> None:
 
     async def refund(number: int) -> str:
         async with two[number % 2].transaction() as tx:
-            return await operations.refund_order(
+            return await operations_money.refund_order(
                 tx,
                 order_id="order_01",
                 amount=100,
                 reason="other",
                 note=None,
                 no_notification=None,
-                principal="agent",
-                key="k1",
-                fingerprint="f1",
+                caller=Caller("agent", "k1", "f1"),
                 now=clock.now(),
             )
 
@@ -171,7 +168,9 @@ async def test_the_same_receipt_twice_at_once_is_booked_once(two: list[Database]
         for _ in range(5):
             try:
                 async with database.transaction() as tx:
-                    await operations.settle_return_receipt(tx, command=a_receipt(), now=clock.now())
+                    await operations_returns.settle_return_receipt(
+                        tx, command=a_receipt(), now=clock.now()
+                    )
                 return
             except (Transient, Retry):
                 continue

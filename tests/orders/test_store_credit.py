@@ -11,7 +11,7 @@ from chassis import clock
 from chassis.db import Database
 from chassis.errors import NotAllowed
 from contracts.orders import PlaceClaimHold
-from services.orders import invariants, operations
+from services.orders import invariants, operations_money
 from tests.orders.builders import (
     Desk,
     a_claim,
@@ -51,7 +51,7 @@ async def test_repeats_give_once_and_take_back_once(open_shop: OpenShop) -> None
     assert (await desk.order())["refunded"] == 1200
     async with desk.database.transaction() as tx:
         # A numbered document could not be taken back with it.
-        assert await operations.issue_memos(tx, now=clock.now()) == 0
+        assert await operations_money.issue_memos(tx, now=clock.now()) == 0
     for expected in (["store-credit.changed", "order.updated", "claim-hold.released"], None):
         said = await desk.say(a_release())
         assert sorted(keys(said)) == sorted(expected or ["claim-hold.released"])
@@ -86,11 +86,11 @@ async def test_what_was_spent_is_not_taken_by_a_late_repeat(open_shop: OpenShop)
     """The claim was told that it stays; it would stay open, and its money be gone."""
     desk = await open_shop(an_order(customer_id="cus_ana"))
     await desk.say(credited())
-    await desk.do(operations.adjust_store_credit, amount=-1, **ANA)
+    await desk.do(operations_money.adjust_store_credit, amount=-1, **ANA)
     release = a_release().model_copy(update={"request_id": "csaga_1"})
     for top_up in (0, 1000):
         if top_up:
-            await desk.do(operations.adjust_store_credit, amount=top_up, **ANA)
+            await desk.do(operations_money.adjust_store_credit, amount=top_up, **ANA)
             await desk.heard()
         (released,) = [row for row in await desk.say(release) if "hold" in row["key"]]
         assert released["data"]["pivot_passed"] is True
@@ -112,11 +112,11 @@ async def test_who_spends_at_the_same_time_spends_no_more_than_there_is(
     open_shop: OpenShop,
 ) -> None:
     desk = await open_shop(an_order(customer_id="cus_ana"))
-    await desk.do(operations.adjust_store_credit, amount=1000, **ANA)
+    await desk.do(operations_money.adjust_store_credit, amount=1000, **ANA)
 
     async def spend() -> int:
         try:
-            await desk.do(operations.adjust_store_credit, amount=-400, **ANA)
+            await desk.do(operations_money.adjust_store_credit, amount=-400, **ANA)
         except NotAllowed:
             return 0
         return 400

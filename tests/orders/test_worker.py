@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chassis import clock, failpoints
 from chassis.db import Database, Row
-from services.orders import invariants, operations
-from services.orders.providers import FakeProvider, Faults, RefundCall, fake_ledger
+from services.orders import invariants, operations_money
+from services.orders.providers import CaptureCall, FakeProvider, Faults, RefundCall, fake_ledger
 from services.orders.worker import RefundWorker
 from tests.orders.builders import (
     CAPTURED,
@@ -26,6 +30,8 @@ from tests.orders.builders import (
     lines,
 )
 from tests.orders.conftest import OpenShop
+
+CAPTURE = CaptureCall(key="cp_1", payment_id="pay_1", amount=500, currency_code="eur")
 
 
 def by_card(*amounts: int, item: Row | None = None) -> Row:
@@ -280,9 +286,9 @@ class TestAnAttempt:
         desk = await open_shop(by_card())
         await desk.say(a_claim())
         async with database.transaction() as tx:
-            first = await operations.take_attempts(tx, now=clock.now())
+            first = await operations_money.take_attempts(tx, now=clock.now())
         async with database.transaction() as tx:
-            second = await operations.take_attempts(tx, now=clock.now())
+            second = await operations_money.take_attempts(tx, now=clock.now())
         assert (len(first), len(second)) == (1, 0)
 
     async def test_is_recorded_once_when_two_answers_come(
@@ -291,10 +297,10 @@ class TestAnAttempt:
         desk = await open_shop(by_card())
         await desk.say(a_claim())
         async with database.transaction() as tx:
-            attempt = (await operations.take_attempts(tx, now=clock.now()))[0]
+            attempt = (await operations_money.take_attempts(tx, now=clock.now()))[0]
         for _ in range(2):
             async with database.transaction() as tx:
-                await operations.record_answer(
+                await operations_money.record_answer(
                     tx,
                     attempt=attempt,
                     posted=True,
@@ -333,6 +339,16 @@ class TestTheFakeProvider:
         assert await fake.refund(call) == first
         assert await fake.status(call) == first
         assert len(fake_ledger(fake.file)) == 1
+
+    async def test_waits_for_another_who_writes_into_its_books(self, tmp_path: Path) -> None:
+        file = tmp_path / "provider.db"
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            asked = asyncio.create_task(FakeProvider(file).capture(CAPTURE))
+            done, _ = await asyncio.wait([asked], timeout=0.2)
+            assert not done
+            other.execute("COMMIT")
+        assert (await asked).posted
 
     @pytest.mark.parametrize("text", ["declined:0.3,lost_answer:0.4,seed=7", "slow:0.05", ""])
     def test_reads_its_faults(self, text: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 from chassis import clock, idempotency, sagas
 from chassis.bus_local import LocalBus
 from chassis.db import Row, Tx
+from chassis.idempotency import Caller
 from chassis.inbox import Inbox
 from chassis.messaging import Envelope, Parcel
 from chassis.outbox import Relay, put
@@ -29,14 +30,15 @@ from contracts.inventory import (
 )
 from contracts.orders import ClaimHoldReleased, ReleaseClaimHold
 from services.claims import operations as claims_operations
-from services.inventory import dispatching
+from services.inventory import dispatching, store_fulfillments, store_reservations
 from services.inventory import operations as inventory_operations
 from services.inventory import store as inventory_store
 from services.orders import (
     crediting,
     goodwill,
     holding,
-    operations,
+    operations_claims,
+    operations_money,
     paying,
     remedies,
     settling,
@@ -175,7 +177,7 @@ def no_tombstone(patch: Patch) -> None:
     release = inventory_operations.release_reservation
 
     async def release_reservation(tx: Tx, *, command: ReleaseReservation, now: datetime) -> None:
-        if await inventory_store.reservation_group(tx, command.remedy_id) is None:
+        if await store_reservations.reservation_group(tx, command.remedy_id) is None:
             reply = ReservationReleased(remedy_id=command.remedy_id)
             await put(tx, reply, about=f"remedy/{command.remedy_id}")
             return
@@ -214,14 +216,15 @@ def inbox_and_step_guard_off(patch: Patch) -> None:
 
 def key_before_its_claim(patch: Patch) -> None:
     """22: what a repeat is answered from is committed before the thing itself."""
-    original = idempotency.claim_key
+    original = idempotency.take_key
 
-    async def claim_key(tx: Tx, **given: Any) -> str | None:
-        held = await original(tx, **given)
-        _commit_here(tx)
+    async def take_key(tx: Tx, caller: Caller, *, subject_id: str) -> str | None:
+        held = await original(tx, caller, subject_id=subject_id)
+        if caller.key is not None:
+            _commit_here(tx)
         return held
 
-    patch.setattr(idempotency, "claim_key", claim_key)
+    patch.setattr(idempotency, "take_key", take_key)
 
 
 # ---- money --------------------------------------------------------------------------------------
@@ -232,7 +235,7 @@ def unknown_is_declined(patch: Patch) -> None:
 
     async def record(self: RefundWorker, attempt: Row, error: str) -> None:
         async with self._database.transaction() as tx:
-            await operations.record_answer(
+            await operations_money.record_answer(
                 tx,
                 attempt=attempt,
                 posted=False,
@@ -259,7 +262,7 @@ def key_per_attempt(patch: Patch) -> None:
 
 def failed_refund_is_deleted(patch: Patch) -> None:
     """24: the row of a failed call goes, and the next try is a new refund."""
-    original = operations.record_unknown
+    original = operations_money.record_unknown
 
     async def record_unknown(tx: Tx, *, attempt: Row, error: str, now: datetime) -> None:
         await original(tx, attempt=attempt, error=error, now=now)
@@ -271,7 +274,7 @@ def failed_refund_is_deleted(patch: Patch) -> None:
             payment_id=attempt["payment_id"],
         )
 
-    patch.setattr(operations, "record_unknown", record_unknown)
+    patch.setattr(operations_money, "record_unknown", record_unknown)
 
 
 def provider_before_any_row(patch: Patch) -> None:
@@ -354,7 +357,7 @@ def release_while_in_flight(patch: Patch) -> None:
         released = ClaimHoldReleased(claim_id=command.claim_id, pivot_passed=False)
         await put(tx, released, about=f"claim/{command.claim_id}")
 
-    patch.setattr(operations, "release_claim_hold", release)
+    patch.setattr(operations_claims, "release_claim_hold", release)
 
 
 # ---- units and stock ----------------------------------------------------------------------------
@@ -384,7 +387,7 @@ def stock_is_checked_then_changed(patch: Patch) -> None:
         await tx.insert(inventory_store.reservations, [{**row, **stamps} for row in rows])
 
     patch.setattr(inventory_store, "lock_levels", lock_levels)
-    patch.setattr(inventory_store, "add_reservations", add_reservations)
+    patch.setattr(store_reservations, "add_reservations", add_reservations)
 
 
 def units_by_a_projection(patch: Patch) -> None:
@@ -419,7 +422,7 @@ def no_tombstone_of_a_fulfillment(patch: Patch) -> None:
     """29: goods are put back that were never taken, and are taken afterwards."""
 
     async def restore(tx: Tx, command: RestoreFulfillmentStock, now: datetime) -> None:
-        use = await inventory_store.stock_use(tx, command.fulfillment_id, lock=True)
+        use = await store_fulfillments.stock_use(tx, command.fulfillment_id, lock=True)
         if use is not None and use["state"] == "consumed":
             await dispatching._put_back(tx, command, now)
         answer = FulfillmentStockRestored(
@@ -432,14 +435,12 @@ def no_tombstone_of_a_fulfillment(patch: Patch) -> None:
 
 def key_of_a_close_is_forgotten(patch: Patch) -> None:
     """30: a claim is closed, and who repeats the call is told that it is closed already."""
-    original = claims_operations.seen
+    original = claims_operations.close_claim
 
-    async def seen(tx: Tx, *, caller: Any, subject_id: str) -> str | None:
-        if subject_id.startswith("claim_"):
-            return None
-        return await original(tx, caller=caller, subject_id=subject_id)
+    async def close_claim(tx: Tx, *, caller: Caller, **given: Any) -> None:
+        await original(tx, caller=replace(caller, key=None), **given)
 
-    patch.setattr(claims_operations, "seen", seen)
+    patch.setattr(claims_operations, "close_claim", close_claim)
 
 
 def damaged_goods_go_into_stock(patch: Patch) -> None:

@@ -25,7 +25,7 @@ from services.returns.operations import first_receipt_id
 from tests.returns.others import Others
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-CLERK = Caller(id="usr_clerk")
+CLERK = Caller("usr_clerk")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.returns.others import NO, recently
 
 MUGS = Item("item_mug", 2)
 POT = Item("item_pot", 1)
-CUSTOMER = Caller(id="cus_ana", customer_id="cus_ana", is_customer=True)
+CUSTOMER = Caller("cus_ana", customer_id="cus_ana", is_customer=True)
 
 
 def keyed(key: str, fingerprint: str = "print", caller: Caller = CLERK) -> Caller:
