@@ -17,7 +17,7 @@ from services.claims import invariants as claims_books
 from services.claims import store as claims_store
 from services.inventory import store as inventory_store
 from services.orders import invariants as orders_books
-from services.orders import queries as orders_queries
+from services.orders import queries_money as orders_money
 from services.orders import store as orders_store
 from services.orders import store_exchanges, store_money
 from services.returns import invariants as returns_books
@@ -120,19 +120,19 @@ class Look:
             refunds = await orders_books.refunds(tx)
             fulfillments = await orders_books.fulfillments(tx)
             payments = [
-                await orders_queries.payment_by_id(tx, payment_id=id_) for id_ in shop.payments()
+                await orders_money.payment_by_id(tx, payment_id=id_) for id_ in shop.payments()
             ]
             exchanges = [
                 await store_exchanges.exchange(tx, exchange_id=row["id"])
                 for row in await orders_books.exchanges(tx)
             ]
             differences = [
-                await orders_queries.payment_by_id(tx, payment_id=row["id"])
+                await orders_money.payment_by_id(tx, payment_id=row["id"])
                 for number in range(1, shop.ORDERS + 1)
                 for row in await store_money.payments_of(tx, order_id=shop.order_id(number))
                 if row["id"] not in shop.payments()
             ]
-            credit = await orders_queries.store_credits(
+            credit = await orders_money.store_credits(
                 tx, customer_id=shop.CUSTOMER, own_id=None, limit=_ALL, offset=0
             )
         return Books(

@@ -264,6 +264,7 @@ def _variant(row: Mapping[str, Any]) -> Variant:
 
 
 def level_of(row: Mapping[str, Any]) -> Level:
+    """A level from its row."""
     return Level(
         item_id=row["item_id"],
         location_id=row["location_id"],
@@ -378,6 +379,8 @@ async def add_receipt(
 
 
 async def add_reserved(tx: Tx, item_id: str, location_id: str, units: int, now: datetime) -> None:
+    """So many units more (or less) of an item are reserved at a place. Raises Transient when the
+    level is gone."""
     changed = await tx.execute(
         "UPDATE levels SET reserved = reserved + :units, updated_at = :now"
         " WHERE item_id = :item AND location_id = :location",
@@ -391,11 +394,12 @@ async def add_reserved(tx: Tx, item_id: str, location_id: str, units: int, now: 
 
 
 def sums(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
-    sums: dict[LevelKey, int] = {}
+    """Units by item and place, in the order in which levels are locked."""
+    units: dict[LevelKey, int] = {}
     for row in rows:
         key = (row["item_id"], row["location_id"])
-        sums[key] = sums.get(key, 0) + row["quantity"]
-    return [(item, location, units) for (item, location), units in sorted(sums.items())]
+        units[key] = units.get(key, 0) + row["quantity"]
+    return [(item, location, number) for (item, location), number in sorted(units.items())]
 
 
 async def move_stock(

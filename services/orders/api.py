@@ -25,6 +25,7 @@ from services.orders import (
     operations_claims,
     operations_money,
     queries,
+    queries_money,
     schemas,
 )
 
@@ -106,7 +107,7 @@ async def get_ledger(order_id: str, db: Db, who: Who) -> Response:
     """The money of an order and what it is held for: {ledger}."""
     _staff(who)
     async with db.reading() as tx:
-        ledger = await queries.ledger_of(tx, order_id=order_id)
+        ledger = await queries_money.ledger_of(tx, order_id=order_id)
     return http.json_response({"ledger": ledger})
 
 
@@ -160,7 +161,7 @@ async def refund_order(
     return await http.settled(
         db,
         key=refund_id,
-        outcome=partial(queries.refund_outcome, refund_id=refund_id),
+        outcome=partial(queries_money.refund_outcome, refund_id=refund_id),
         attempt=attempt,
         bound_s=bound_s,
         location=f"/orders/{order_id}/ledger",
@@ -349,7 +350,7 @@ async def capture_order(
     return await http.settled(
         db,
         key=accepted.wait_for,
-        outcome=partial(queries.capture_outcome, order_id=order_id),
+        outcome=partial(queries_money.capture_outcome, order_id=order_id),
         attempt=attempt,
         bound_s=bound_s,
         location=f"/orders/{order_id}/ledger",
@@ -362,7 +363,7 @@ async def get_payment(payment_id: str, db: Db, who: Who) -> Response:
     """One payment: {payment}."""
     _staff(who)
     async with db.reading() as tx:
-        payment = await queries.payment_by_id(tx, payment_id=payment_id)
+        payment = await queries_money.payment_by_id(tx, payment_id=payment_id)
     return http.json_response({"payment": payment})
 
 
@@ -379,7 +380,7 @@ async def capture_payment(
     return await http.settled(
         db,
         key=accepted.wait_for,
-        outcome=partial(queries.payment_capture_outcome, payment_id=payment_id),
+        outcome=partial(queries_money.payment_capture_outcome, payment_id=payment_id),
         attempt=attempt,
         bound_s=bound_s,
         location=f"/payments/{payment_id}",
@@ -411,7 +412,9 @@ async def refund_payment(
     return await http.settled(
         db,
         key=refund_id,
-        outcome=partial(queries.payment_refund_outcome, payment_id=payment_id, refund_id=refund_id),
+        outcome=partial(
+            queries_money.payment_refund_outcome, payment_id=payment_id, refund_id=refund_id
+        ),
         attempt=attempt,
         bound_s=bound_s,
         location=f"/payments/{payment_id}",
@@ -435,7 +438,7 @@ async def list_credit_memos(
     """The documents of refunds, the newest first: {credit_memos, count, offset, limit}."""
     _staff(who)
     async with db.reading() as tx:
-        page = await queries.credit_memos(
+        page = await queries_money.credit_memos(
             tx,
             order_ids=order_id,
             refund_ids=refund_id,
@@ -451,7 +454,7 @@ async def get_credit_memo(memo_id: str, db: Db, who: Who) -> Response:
     """One document, by its id or its number: {credit_memo}."""
     _staff(who)
     async with db.reading() as tx:
-        found = await queries.credit_memo(tx, memo_id=memo_id)
+        found = await queries_money.credit_memo(tx, memo_id=memo_id)
     return http.json_response(found)
 
 
@@ -602,7 +605,7 @@ async def get_store_credits(
     """A customer's store credit: {store_credits, entries, count, offset, limit}; customers see
     their own."""
     async with db.reading() as tx:
-        found = await queries.store_credits(
+        found = await queries_money.store_credits(
             tx, customer_id=customer_id, own_id=_owner(who), limit=limit, offset=offset
         )
     return http.json_response({**found, "offset": offset, "limit": limit})

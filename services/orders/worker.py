@@ -17,7 +17,7 @@ from prometheus_client import Gauge
 from chassis import clock
 from chassis.db import Database, Row, Tx
 from chassis.failpoints import failpoint
-from services.orders import operations_money, queries
+from services.orders import operations_money, queries_money
 from services.orders.providers import (
     Answer,
     CaptureCall,
@@ -51,7 +51,7 @@ async def measure(tx: Tx) -> dict[Gauge, float]:
         ("refund_attempts", UNKNOWN, UNKNOWN_AGE),
         ("captures", CAPTURES, CAPTURES_AGE),
     ):
-        count, oldest = await queries.unanswered(tx, table=table)
+        count, oldest = await queries_money.unanswered(tx, table=table)
         found[many] = count
         found[age] = (clock.now() - oldest).total_seconds() if oldest else 0.0
     return found
@@ -135,7 +135,7 @@ class MemoClerk:
     async def step(self) -> bool:
         """One round; True when there may be more."""
         async with self._database.glance() as tx:
-            if not await queries.is_memo_due(tx):
+            if not await queries_money.is_memo_due(tx):
                 return False
         async with self._database.transaction() as tx:
             issued = await operations_money.issue_memos(tx, now=clock.now())
@@ -162,7 +162,7 @@ class CaptureWorker:
         left_behind = self._left_behind
         async with self._database.glance() as tx:
             # Captures are rare: an idle second costs one look, not a transaction.
-            if not left_behind and not await queries.is_capture_due(tx, now=clock.now()):
+            if not left_behind and not await queries_money.is_capture_due(tx, now=clock.now()):
                 return False
         self._left_behind = True
         async with self._database.transaction() as tx:

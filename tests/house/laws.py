@@ -37,7 +37,10 @@ ROOM_NOUNS = {
         *("inquiries", "inquiry_queries", "evidence", "approving"),
         *("exchanging", "exchange_queries"),
     ),
-    "orders": ("linking", "operations_claims", "operations_money", "operations_returns"),
+    "orders": (
+        *("linking", "queries_money"),
+        *("operations_claims", "operations_money", "operations_returns"),
+    ),
 }
 NOUNS = {
     "orders": (
@@ -45,7 +48,7 @@ NOUNS = {
         *("holding.py", "importing.py", "issuing.py", "paying.py", "receiving.py"),
         *("capturing.py", "changing.py", "fulfilling.py", "replacing.py", "retrying.py"),
         *("answering.py", "crediting.py", "goodwill.py", "settling.py"),
-        *("providers.py", "store_memos.py", "worker.py"),
+        *("providers.py", "shapes.py", "store_memos.py", "worker.py"),
         *(f"{name}.py" for name in ROOM_NOUNS["orders"]),
         *(f"store_{noun}.py" for noun in ("exchanges", "goods", "imports", "money", "units")),
     ),
@@ -94,6 +97,7 @@ SQL_HOMES = (
     "services/*/store.py",
     "services/*/store_*.py",
     "services/*/queries.py",
+    "services/orders/queries_money.py",
     "services/claims/inquiry_store.py",
     "services/claims/inquiry_queries.py",
     "services/claims/exchange_queries.py",

@@ -10,7 +10,7 @@ from chassis import clock
 from chassis.db import Database, Row
 from chassis.errors import NotAllowed, NotFound, Refusal
 from chassis.idempotency import Caller
-from services.orders import invariants, operations, operations_money, queries
+from services.orders import invariants, operations, operations_money, queries_money
 from services.orders.providers import FakeProvider, fake_captures
 from services.orders.worker import CAPTURES, CaptureWorker, measure
 from tests.orders.builders import Desk, an_item, an_order, keys
@@ -40,7 +40,7 @@ async def capture(desk: Desk, **given: Any) -> Any:
 
 async def outcome(desk: Desk, payment_id: str = "pay_1") -> Any:
     async with desk.database.reading() as tx:
-        return await queries.payment_capture_outcome(tx, payment_id=payment_id)
+        return await queries_money.payment_capture_outcome(tx, payment_id=payment_id)
 
 
 async def sound(desk: Desk, fake: FakeProvider | None = None) -> None:
@@ -113,7 +113,7 @@ async def test_a_lost_answer_is_asked_for_again_and_money_is_taken_once(
     async with desk.database.reading() as tx:
         assert len(await invariants.unsettled(tx)) == 1
         assert (await measure(tx))[CAPTURES] == 1
-        ledger = await queries.ledger_of(tx, order_id="order_01")
+        ledger = await queries_money.ledger_of(tx, order_id="order_01")
         assert [row["state"] for row in ledger["captures"]] == ["unknown"]
     assert not (await capture(desk)).done
     async with desk.database.transaction() as tx:
@@ -238,7 +238,7 @@ async def test_a_payments_refund_names_it_and_a_providers_no_fails_it(
         refund_id = await desk.do(operations_money.refund_payment, **refund)
         await worker.step()
         async with desk.database.reading() as tx:
-            found[payment_id] = await queries.payment_refund_outcome(
+            found[payment_id] = await queries_money.payment_refund_outcome(
                 tx, payment_id=payment_id, refund_id=refund_id
             )
     assert found["pay_1"].message == "Failed to refund Payment pay_1"

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chassis import clock
-from services.orders import invariants, memos, operations_money, queries
+from services.orders import invariants, memos, operations_money, queries_money
 from services.orders.providers import FakeProvider
 from services.orders.refunds import Part
 from services.orders.worker import MemoClerk, RefundWorker
@@ -72,7 +72,7 @@ async def test_every_refund_that_went_out_has_one_and_no_other(
     assert all((row["state"] == "posted") == (row["memo_id"] is not None) for row in refunds)
     assert await _issued(desk) == ["000001", "000002"]
     async with desk.database.reading() as tx:
-        page = await queries.credit_memos(
+        page = await queries_money.credit_memos(
             tx, order_ids=["order_01"], refund_ids=None, year=None, limit=2, offset=0
         )
     # The provider answers in any order.
