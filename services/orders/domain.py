@@ -246,6 +246,18 @@ def split(*, amount: int, payments: Sequence[Payment]) -> list[PaymentShare]:
     return shares
 
 
+def check_left(*, shares: Sequence[PaymentShare], payments: Sequence[Payment]) -> None:
+    """Whether every payment has left what is to go back through it; raises in Medusa's words."""
+    left = {payment.payment_id: payment.left for payment in payments}
+    for share in shares:
+        decide_payment_refund(
+            payment_id=share.payment_id,
+            is_captured=share.payment_id in left,
+            left=left.get(share.payment_id, 0),
+            amount=share.amount,
+        )
+
+
 def payment_status(*, stored: str, money: Money) -> str:
     """Medusa's payment_status; refunds of any cause count (D22)."""
     if not money.refunded or stored == "canceled":

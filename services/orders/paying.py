@@ -249,11 +249,18 @@ async def _give_credit(
 async def ask_again(
     tx: Tx, order: OpenOrder, refund: Row, *, reply_to: Mapping[str, Any] | None, now: datetime
 ) -> None:
-    """Ask the providers once more for a refund that all of them declined, under the same keys."""
-    attempts = await store_money.ask_attempts_again(tx, refund_id=refund["id"], now=now)
+    """Ask the providers once more for a refund that all of them declined, under the same keys.
+
+    Raises where more was to go through a payment than it has left: a key stands for its amount.
+    """
+    attempts = await store_money.attempts_of(tx, refund_id=refund["id"])
     shares = [
-        PaymentShare(row["payment_id"], row["provider_id"], row["amount"]) for row in attempts
+        PaymentShare(row["payment_id"], row["provider_id"], row["amount"])
+        for row in attempts
+        if row["state"] == "declined"
     ]
+    domain.check_left(shares=shares, payments=await payments_of(tx, order))
+    await store_money.ask_attempts_again(tx, refund_id=refund["id"], now=now)
     number = str(await store_money.transfers_of(tx, refund_id=refund["id"]))
     cause = Cause(refund["cause_kind"], refund["cause_id"], refund["reason"])
     await store_money.add_transfers(

@@ -348,16 +348,11 @@ async def attempts_of(tx: Tx, *, refund_id: str) -> list[Row]:
     )
 
 
-async def ask_attempts_again(tx: Tx, *, refund_id: str, now: datetime) -> list[Row]:
-    """Declined attempts of a refund are due once more, each under the key it has; those attempts.
+async def ask_attempts_again(tx: Tx, *, refund_id: str, now: datetime) -> None:
+    """Declined attempts of a refund are due once more, each under the key it has.
 
     Their tries are kept: so the provider is first asked what became of the key.
     """
-    rows = await tx.fetch(
-        "SELECT * FROM refund_attempts WHERE refund_id = :id AND state = 'declined'"
-        " ORDER BY position",
-        id=refund_id,
-    )
     await tx.execute(
         "UPDATE refund_attempts SET state = 'pending', next_at = :now, created_at = :now,"
         " updated_at = :now"
@@ -365,7 +360,6 @@ async def ask_attempts_again(tx: Tx, *, refund_id: str, now: datetime) -> list[R
         id=refund_id,
         now=now,
     )
-    return rows
 
 
 async def transfers_of(tx: Tx, *, refund_id: str) -> int:

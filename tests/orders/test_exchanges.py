@@ -14,7 +14,7 @@ from contracts.orders import (
     SentReplacement,
     SettleExchange,
 )
-from services.orders import invariants
+from services.orders import invariants, operations_money
 from services.orders.worker import RefundWorker
 from tests.orders.builders import (
     CAPTURED,
@@ -230,6 +230,34 @@ async def test_what_one_of_two_payments_declined_is_not_the_refund(
     assert money(await desk.heard()) == (-602, "partially_refunded", 500)
     order = await desk.order()
     assert (order["refunded"], order["refund_pending"]) == (500, 0)
+    await is_sound(desk)
+
+
+async def test_a_declined_difference_is_not_asked_for_again_where_its_payment_has_less_left(
+    open_shop: OpenShop, worker: RefundWorker
+) -> None:
+    """The order has enough, but what goes through a payment is fixed with the refund's key."""
+    payments = [
+        {"id": f"pay_{number}", "amount": 1000, "provider_id": provider, "captured_at": CAPTURED}
+        for number, provider in enumerate(("fake", "manual"), 1)
+    ]
+    desk = await open_shop(an_order(payments=payments))
+    await desk.say(a_hold())
+    assert await desk.say(a_settlement(976)) == []  # 1098: nobody knows yet
+    await worker.step()
+    assert money(await desk.heard()) == (-102, "requires_action", 0)
+    await desk.do(
+        operations_money.refund_payment, payment_id="pay_1", amount=900, reason="other", note=None
+    )
+    await worker.step()
+    await desk.heard()
+    (no,) = await desk.say(a_payment())
+    assert (no["key"], no["data"]["code"], no["data"]["message"]) == (
+        "orders.exchange.rejected.v1",
+        "amount_exceeds_payment",
+        "Only 100 can be refunded from Payment pay_1",
+    )
+    assert (await desk.order())["refund_pending"] == 0
     await is_sound(desk)
 
 

@@ -15,7 +15,7 @@ from contracts.orders import (
     ShipReplacement,
     WithdrawReplacement,
 )
-from services.orders import invariants, refunds
+from services.orders import invariants, operations_money, refunds
 from tests.orders.builders import (
     CAPTURED,
     Desk,
@@ -236,4 +236,31 @@ async def test_a_declined_refund_keeps_the_units_and_its_key(
     await is_sound(desk)
     (released,) = await desk.say(a_release())
     assert released["data"]["pivot_passed"] is False
+    await is_sound(desk)
+
+
+async def test_a_declined_refund_is_not_asked_for_again_where_its_payment_has_less_left(
+    open_shop: OpenShop, worker: Any
+) -> None:
+    """The order has enough, but what goes through a payment is fixed with the refund's key."""
+    payments = [
+        {"id": f"pay_{number}", "amount": 1000, "provider_id": provider, "captured_at": CAPTURED}
+        for number, provider in enumerate(("fake", "manual"), 1)
+    ]
+    desk = await open_shop(an_order(payments=payments))
+    await desk.say(a_claim(type="replace", execute_refund=False))
+    assert await desk.say(a_retry(refund_amount=602)) == []
+    await worker.step()
+    await desk.do(
+        operations_money.refund_payment, payment_id="pay_1", amount=500, reason="other", note=None
+    )
+    await worker.step()
+    await desk.heard()
+    (no,) = await desk.say(a_retry(refund_amount=602))
+    assert (no["key"], no["data"]["code"], no["data"]["message"]) == (
+        "orders.claim-refund.declined.v1",
+        "amount_exceeds_payment",
+        "Only 500 can be refunded from Payment pay_1",
+    )
+    assert (await desk.order())["refund_pending"] == 0
     await is_sound(desk)
