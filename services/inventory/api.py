@@ -18,7 +18,7 @@ from chassis.door import Router, Who
 from chassis.errors import Forbidden
 from chassis.http import Db, Tries, json_response
 from contracts.inventory import PlaceReservation
-from services.inventory import operations, queries, schemas
+from services.inventory import operations, operations_levels, queries, schemas
 
 IMPORT_MAX_BYTES = 32 * 1024 * 1024
 EXPORT_ROWS_MAX = 5000
@@ -93,7 +93,7 @@ async def create_inventory_item(
     stock_keepers(who)
     fields = body.described()
     async with db.transaction() as tx:
-        item_id = await operations.create_inventory_item(
+        item_id = await operations_levels.create_inventory_item(
             tx,
             variant_id=body.variant_id,
             fields=fields,
@@ -120,7 +120,9 @@ async def update_inventory_item(
     stock_keepers(who)
     fields = body.described()
     async with db.transaction() as tx:
-        await operations.update_inventory_item(tx, item_id=item_id, fields=fields, now=clock.now())
+        await operations_levels.update_inventory_item(
+            tx, item_id=item_id, fields=fields, now=clock.now()
+        )
     return await _item_answer(db, item_id)
 
 
@@ -129,7 +131,7 @@ async def delete_inventory_item(item_id: str, db: Db, who: Who) -> Response:
     """Stop counting a variant."""
     stock_keepers(who)
     async with db.transaction() as tx:
-        await operations.delete_inventory_item(tx, item_id=item_id, now=clock.now())
+        await operations_levels.delete_inventory_item(tx, item_id=item_id, now=clock.now())
     return json_response({"id": item_id, "object": "inventory_item", "deleted": True})
 
 
@@ -151,7 +153,7 @@ async def create_location_level(
     """Let a location stock an item."""
     stock_keepers(who)
     async with db.transaction() as tx:
-        await operations.create_level(
+        await operations_levels.create_level(
             tx,
             item_id=item_id,
             location_id=body.location_id,
@@ -170,7 +172,7 @@ async def update_location_level(
     """Say what was counted and what is expected."""
     stock_keepers(who)
     async with db.transaction() as tx:
-        await operations.update_level(
+        await operations_levels.update_level(
             tx,
             item_id=item_id,
             location_id=location_id,
@@ -187,7 +189,9 @@ async def delete_location_level(item_id: str, location_id: str, db: Db, who: Who
     """Let a location no longer stock an item."""
     stock_keepers(who)
     async with db.transaction() as tx:
-        await operations.delete_level(tx, item_id=item_id, location_id=location_id, now=clock.now())
+        await operations_levels.delete_level(
+            tx, item_id=item_id, location_id=location_id, now=clock.now()
+        )
     return await _item_answer(db, item_id)
 
 
@@ -209,7 +213,7 @@ async def create_stock_location(
     """Open a location."""
     stock_keepers(who)
     async with db.transaction() as tx:
-        location_id = await operations.create_stock_location(
+        location_id = await operations_levels.create_stock_location(
             tx,
             name=body.name,
             address=body.address.model_dump() if body.address else None,
@@ -238,7 +242,7 @@ async def update_stock_location(
     stock_keepers(who)
     fields = {name: value for name, value in body.model_dump().items() if value is not None}
     async with db.transaction() as tx:
-        await operations.update_stock_location(
+        await operations_levels.update_stock_location(
             tx, location_id=location_id, fields=fields, now=clock.now()
         )
     return await _location_answer(db, location_id)
@@ -249,7 +253,7 @@ async def delete_stock_location(location_id: str, db: Db, who: Who) -> Response:
     """Close a location with its levels and reservations."""
     stock_keepers(who)
     async with db.transaction() as tx:
-        await operations.delete_stock_location(tx, location_id=location_id, now=clock.now())
+        await operations_levels.delete_stock_location(tx, location_id=location_id, now=clock.now())
     return json_response({"id": location_id, "object": "stock_location", "deleted": True})
 
 
@@ -359,7 +363,7 @@ async def import_document(body: schemas.ImportBody, db: Db, who: Who) -> Respons
     administrators(who)
     document, malformed = body.checked()
     async with db.transaction() as tx:
-        outcome = await operations.import_document(tx, document=document, now=clock.now())
+        outcome = await operations_levels.import_document(tx, document=document, now=clock.now())
     outcome.refusals[:0] = malformed.refusals
     return json_response(outcome.as_answer())
 

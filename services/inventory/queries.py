@@ -13,7 +13,7 @@ from typing import Any
 from chassis.db import Tx
 from chassis.errors import Invalid
 from chassis.values import derived_id
-from services.inventory import domain, store
+from services.inventory import domain, planning, store
 from services.inventory.schemas import (
     InventoryItemFilters,
     Paging,
@@ -561,7 +561,7 @@ async def _exported_variants(tx: Tx, after: str, limit: int) -> list[Record]:
     )
     exported = []
     for row in rows:
-        record = {name: row[name] for name in domain.VARIANT_FIELDS}
+        record = {name: row[name] for name in planning.VARIANT_FIELDS}
         if row["item_id"] not in (None, domain.item_id_for(variant_id=row["id"])):
             record["inventory_item_id"] = row["item_id"]
         exported.append(record)

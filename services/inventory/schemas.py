@@ -19,7 +19,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from services.inventory.domain import UNITS_MAX, Document, Outcome, Record
+from services.inventory.domain import UNITS_MAX, Record
+from services.inventory.planning import Document, Outcome
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from chassis.db import Tx
 from services.inventory import store
-from services.inventory.domain import Known, LevelKey, Movement, Record
+from services.inventory.domain import LevelKey, Movement, Record
+from services.inventory.planning import Known
 
 _KNOWN_VARIANT = (
     "id, title, product_title, sku, manage_inventory, allow_backorder, prices, tax_rate,"

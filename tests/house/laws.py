@@ -29,7 +29,7 @@ PURE_NOUNS = {
     ),
     "orders": ("refunds.py", "remedies.py", "fulfillments.py", "memos.py", "exchanges.py"),
     "returns": ("arriving.py",),
-    "inventory": ("picking.py", "reservations.py"),
+    "inventory": ("picking.py", "planning.py", "reservations.py"),
 }
 # Rooms and doors of a noun of its own: what a door calls once is one of them.
 ROOM_NOUNS = {
@@ -41,6 +41,7 @@ ROOM_NOUNS = {
         *("linking", "queries_money"),
         *("operations_claims", "operations_money", "operations_returns"),
     ),
+    "inventory": ("operations_levels",),
 }
 NOUNS = {
     "orders": (
@@ -55,7 +56,7 @@ NOUNS = {
     "returns": (*PURE_NOUNS["returns"], "booking.py", "receipts.py"),
     "inventory": (
         *PURE_NOUNS["inventory"],
-        *("dispatching.py", "promising.py"),
+        *("dispatching.py", "promising.py", "operations_levels.py"),
         *(f"store_{noun}.py" for noun in ("fulfillments", "imports", "reservations")),
     ),
     "claims": (

@@ -20,7 +20,7 @@ from contracts.inventory import (
     ReleaseReservation,
     RestoreFulfillmentStock,
 )
-from services.inventory import invariants, operations, schemas, store_reservations
+from services.inventory import invariants, operations_levels, schemas, store_reservations
 from services.inventory.consumers import SUBSCRIPTIONS
 
 QUEUE = SUBSCRIPTIONS[0]
@@ -71,7 +71,7 @@ class Warehouse:
         body = schemas.ImportBody.model_validate(document)
         records, malformed = body.checked()
         async with self.database.transaction() as tx:
-            outcome = await operations.import_document(tx, document=records, now=clock.now())
+            outcome = await operations_levels.import_document(tx, document=records, now=clock.now())
         outcome.refusals[:0] = malformed.refusals
         return outcome.as_answer()
 

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.errors import Invalid, NotAllowed, NotFound, Refusal
-from services.inventory import domain
+from services.inventory import domain, planning
 from services.inventory.domain import (
     Arrived,
-    Document,
-    Known,
     Level,
     Movement,
     Price,
@@ -22,6 +20,7 @@ from services.inventory.domain import (
     Wanted,
     Where,
 )
+from services.inventory.planning import Document, Known
 
 GBP = (Price("gbp", 1000),)
 
@@ -306,15 +305,15 @@ def a_level_record(stocked: int = 5, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def plan(known: Known | None = None, **records: list[dict[str, Any]]) -> domain.ImportPlan:
+def plan(known: Known | None = None, **records: list[dict[str, Any]]) -> planning.ImportPlan:
     document = {
         kind: [(f"{kind}[{n}]", record) for n, record in enumerate(given)]
         for kind, given in records.items()
     }
-    return domain.plan_import(document=Document(**document), known=known or Known())
+    return planning.plan_import(document=Document(**document), known=known or Known())
 
 
-def known_after(earlier: domain.ImportPlan) -> Known:
+def known_after(earlier: planning.ImportPlan) -> Known:
     return Known(
         earlier.locations, earlier.channels, earlier.variants, earlier.items, earlier.levels
     )

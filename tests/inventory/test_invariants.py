@@ -9,7 +9,7 @@ import pytest
 
 from chassis import clock, db
 from chassis.testing import DatabaseUrl
-from services.inventory import invariants, operations, store
+from services.inventory import invariants, operations_levels, store
 from tests.inventory.builders import Warehouse, place, receive, release
 
 
@@ -141,7 +141,7 @@ async def test_the_rows_for_the_other_services_say_what_each_remedy_holds(
         "claim_4": row("released", 0, 0),
     }
     async with books.database.transaction() as tx:
-        await operations.delete_stock_location(tx, location_id="sloc_a", now=clock.now())
+        await operations_levels.delete_stock_location(tx, location_id="sloc_a", now=clock.now())
     async with books.database.reading() as tx:
         rows = {row.pop("remedy_id"): row for row in await invariants.remedies(tx)}
     assert rows["claim_1"] == row("held", 0, 2, manual_units=2)

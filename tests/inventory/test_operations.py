@@ -15,7 +15,7 @@ from chassis import clock, db
 from chassis.errors import KeyReused, NotAllowed, NotFound
 from chassis.idempotency import Caller
 from chassis.testing import DatabaseUrl
-from services.inventory import operations, store
+from services.inventory import operations_levels, store
 from tests.inventory.builders import Warehouse, a_document, place, receive, release
 
 SOMEBODY = Caller("user_1")
@@ -35,7 +35,7 @@ async def count(
     arguments = {"item_id": "iitem_mug", "location_id": "sloc_a", "caller": SOMEBODY} | more
     await do(
         warehouse,
-        operations.update_level,
+        operations_levels.update_level,
         stocked_quantity=stocked,
         incoming_quantity=incoming,
         **arguments,
@@ -46,7 +46,7 @@ async def open_level(warehouse: Warehouse, location: str, stocked: int, **more: 
     arguments = {"item_id": "iitem_mug", "caller": SOMEBODY} | more
     await do(
         warehouse,
-        operations.create_level,
+        operations_levels.create_level,
         location_id=location,
         stocked_quantity=stocked,
         incoming_quantity=0,
@@ -124,21 +124,23 @@ class TestLevels:
         await warehouse.ask(place(("mug", 1)))
         level = {"item_id": "iitem_mug", "location_id": "sloc_a"}
         with pytest.raises(NotAllowed) as refused:
-            await do(warehouse, operations.delete_level, **level)
+            await do(warehouse, operations_levels.delete_level, **level)
         assert refused.value.message == (
             "Cannot remove Inventory Level iitem_mug at Location sloc_a"
             " because there are reserved items."
         )
         await warehouse.ask(release())
-        await do(warehouse, operations.delete_level, **level)
+        await do(warehouse, operations_levels.delete_level, **level)
         assert await warehouse.levels() == {}
         assert (await warehouse.movements())[-1] == ("removal", "sloc_a", -5)
         with pytest.raises(NotFound):
-            await do(warehouse, operations.delete_level, **level)
+            await do(warehouse, operations_levels.delete_level, **level)
 
     async def test_a_removed_level_can_be_opened_again(self, warehouse: Warehouse) -> None:
         await warehouse.stock({"mug": {"sloc_a": 5}})
-        await do(warehouse, operations.delete_level, item_id="iitem_mug", location_id="sloc_a")
+        await do(
+            warehouse, operations_levels.delete_level, item_id="iitem_mug", location_id="sloc_a"
+        )
         await open_level(warehouse, "sloc_a", 2)
         assert await warehouse.levels() == {("mug", "sloc_a"): (2, 0)}
 
@@ -159,7 +161,7 @@ class TestItems:
     async def create(self, warehouse: Warehouse, variant_id: str | None) -> str:
         item_id: str = await do(
             warehouse,
-            operations.create_inventory_item,
+            operations_levels.create_inventory_item,
             variant_id=variant_id,
             fields={"material": "clay"},
             caller=SOMEBODY,
@@ -195,12 +197,12 @@ class TestItems:
         await warehouse.stock({"mug": {"sloc_a": 5}})
         await warehouse.ask(place(("mug", 1)))
         with pytest.raises(NotAllowed):
-            await do(warehouse, operations.delete_inventory_item, item_id="iitem_mug")
+            await do(warehouse, operations_levels.delete_inventory_item, item_id="iitem_mug")
         await warehouse.ask(release())
-        await do(warehouse, operations.delete_inventory_item, item_id="iitem_mug")
+        await do(warehouse, operations_levels.delete_inventory_item, item_id="iitem_mug")
         assert await warehouse.levels() == {}
         with pytest.raises(NotFound):
-            await do(warehouse, operations.delete_inventory_item, item_id="iitem_mug")
+            await do(warehouse, operations_levels.delete_inventory_item, item_id="iitem_mug")
 
 
 class TestLocations:
@@ -212,18 +214,18 @@ class TestLocations:
         )
         await warehouse.ask(place(("mug", 2)))
         await warehouse.ask(place(("cup", 1), remedy="claim_2"))
-        await do(warehouse, operations.delete_stock_location, location_id="sloc_a")
+        await do(warehouse, operations_levels.delete_stock_location, location_id="sloc_a")
         assert await warehouse.levels() == {("mug", "sloc_b"): (5, 0), ("cup", "sloc_b"): (1, 1)}
         assert await warehouse.held() == [("line_1", "sloc_b", 1)]
         assert (await warehouse.ask(release()))["said"] == "reservation.released"
         with pytest.raises(NotFound):
-            await do(warehouse, operations.delete_stock_location, location_id="sloc_a")
+            await do(warehouse, operations_levels.delete_stock_location, location_id="sloc_a")
 
     async def test_the_same_attempt_opens_one_location(self, warehouse: Warehouse) -> None:
         attempt = Caller("user_1", "key-1", "print-1")
         arguments = {"name": "North", "address": None, "metadata": None, "caller": attempt}
-        first = await do(warehouse, operations.create_stock_location, **arguments)
-        assert await do(warehouse, operations.create_stock_location, **arguments) == first
+        first = await do(warehouse, operations_levels.create_stock_location, **arguments)
+        assert await do(warehouse, operations_levels.create_stock_location, **arguments) == first
 
 
 class TestImport:
@@ -463,7 +465,7 @@ async def live(warehouse: Warehouse, step: tuple[str, int, Any]) -> None:
             if kind == "count":
                 await count(warehouse, number, **level)
             else:
-                await do(warehouse, operations.delete_level, **level)
+                await do(warehouse, operations_levels.delete_level, **level)
         except (NotFound, NotAllowed):
             pass
 
