@@ -11,7 +11,7 @@ from chassis import clock
 from chassis.testing import eventually
 from chassis.values import new_id
 from deploy.verify import verify
-from services.inventory import store as inventory
+from services.inventory import store_reservations
 from tests.gateway import medusa
 from tests.gateway.builders import Door
 
@@ -45,7 +45,7 @@ async def reserve(door: Door, units: int, *, at: str = HERE, line: str = "test-i
         "quantity": units,
     }
     async with door.embedded.services["inventory"].database.transaction() as tx:
-        await inventory.add_reservations(tx, [row], now=clock.now())
+        await store_reservations.add_reservations(tx, [row], now=clock.now())
 
 
 async def pack(door: Door, units: int = 2, *, key: str | None = None, **more: Any) -> Any:
