@@ -20,7 +20,7 @@ FILE = ROOT / "reports" / "reliability.json"
 def versions() -> dict[str, str]:
     """What was tested on what."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") or "unknown",
         "changed_files": str(len(_git("status", "--porcelain").splitlines())),
         "python": platform.python_version(),
         "postgres": postgres_version(),
@@ -33,7 +33,7 @@ def _git(*arguments: str) -> str:
     done = subprocess.run(
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    return done.stdout.strip() or "unknown"
+    return done.stdout.strip()
 
 
 def write(parts: dict[str, dict[str, Any]], *, run: dict[str, Any], file: Path) -> int:

@@ -29,6 +29,21 @@ def test_the_report_counts_violations_and_says_what_was_tested(tmp_path: Path) -
     assert {"commit", "python", "postgres", "rabbitmq", "system"} <= set(rounds["run"]["versions"])
 
 
+def test_only_what_differs_from_the_commit_is_counted_as_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "--message", "first")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    assert report.versions()["changed_files"] == "0"
+    (tmp_path / "more").touch()
+    assert report.versions()["changed_files"] == "1"
+
+
 def test_parts_run_one_by_one_make_one_report(tmp_path: Path) -> None:
     file = tmp_path / "reliability.json"
     report.write(PARTS, run={"seed": 5}, file=file)
