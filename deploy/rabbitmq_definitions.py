@@ -2,8 +2,9 @@
 
 Everything follows from the subscriptions of the services and from the catalogue of messages, so
 no broker permission is wider than what is said and heard: a service publishes only what it says,
-reads only its own queues, and declares nothing. A consumer outside of Reclamo has a user that reads
-one queue of its own, with every event that has a name, and can do nothing else.
+reads only its own queues, and declares nothing; the gateway may bind its own queue to the events
+that have a name, once somebody wants them. A consumer outside of Reclamo has a user that reads one
+queue of its own, with every event that has a name, and can do nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,7 +47,7 @@ def definitions(
     """The file's content; the same input gives the same bytes.
 
     ``passwords`` maps each broker user to its password: one per service, ``deployer``, the only
-    one that may declare and bind, and, if its queue is wanted, ``outside``.
+    one that may declare and bind whatever it likes, and, if its queue is wanted, ``outside``.
     """
     topology = Topology.of(subscriptions)
     services = sorted(user for user in passwords if user != DEPLOYER)
@@ -53,11 +55,14 @@ def definitions(
     return {
         "vhosts": [{"name": VHOST}],
         "users": [_user(name, passwords[name]) for name in sorted(passwords)],
-        "permissions": [_permission(name) for name in sorted(passwords)],
+        "permissions": [_permission(name, topology) for name in sorted(passwords)],
         "topic_permissions": [
-            {"user": name, "vhost": VHOST, "exchange": exchange, "write": write, "read": NOTHING}
+            {"user": name, "vhost": VHOST, "exchange": exchange, "write": write, "read": read}
             for name in services
-            for exchange, write in ((COMMANDS, _commands_of(name)), (EVENTS, _events_of(name)))
+            for exchange, write, read in (
+                (COMMANDS, _commands_of(name), NOTHING),
+                (EVENTS, _events_of(name), _heard_by(name, topology)),
+            )
         ],
         "exchanges": [
             _exchange(COMMANDS, "topic"),
@@ -103,16 +108,30 @@ def _user(name: str, password: str) -> dict[str, Any]:
     }
 
 
-def _permission(name: str) -> dict[str, str]:
+def _permission(name: str, topology: Topology) -> dict[str, str]:
     if name == DEPLOYER:
         return {"user": name, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
+    write = [r"^reclamo\.(commands|events)\.v1$"] if _says(name) else []
+    read = [rf"^{name}\..*"]
+    on_demand = {queue for queue, _, _ in topology.on_demand if queue.startswith(f"{name}.")}
+    if on_demand:
+        # To bind: "write" on the queue, which no message can be sent to by its name alone (that
+        # would be the default exchange), and "read" on where its messages come from.
+        write += [f"^{re.escape(queue)}$" for queue in sorted(on_demand)]
+        read.append(f"^{re.escape(EVENTS)}$")
     return {
         "user": name,
         "vhost": VHOST,
         "configure": NOTHING,
-        "write": r"^reclamo\.(commands|events)\.v1$" if _says(name) else NOTHING,
-        "read": rf"^{name}\..*",
+        "write": "|".join(write) or NOTHING,
+        "read": "|".join(read),
     }
+
+
+def _heard_by(service: str, topology: Topology) -> str:
+    """A pattern of the events that a service may bind a queue of its own to."""
+    keys = {key for queue, _, key in topology.on_demand if queue.startswith(f"{service}.")}
+    return f"^({'|'.join(map(re.escape, sorted(keys)))})$" if keys else NOTHING
 
 
 def _commands_of(service: str) -> str:

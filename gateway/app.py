@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 import uvloop
@@ -120,6 +121,8 @@ class Gateway:
         self._gauges.start()
         self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
         self._tasks.append(asyncio.create_task(self.database.share_wakes(), name="gateway.wakes"))
+        listening = consumers.listen_again(self.database, self._bus)
+        self._tasks.append(asyncio.create_task(listening, name="gateway.listening"))
 
     async def stop(self) -> None:
         """Stop the background work, close connections and the database."""
@@ -159,7 +162,10 @@ def build(
     }
     parts = Gate(
         webhooks=webhooks.Webhooks(
-            database, secret_key, anywhere=settings.webhook_targets == "any"
+            database,
+            secret_key,
+            partial(consumers.listen, bus),
+            anywhere=settings.webhook_targets == "any",
         ),
         exports=exporting.Exports(database, DatabaseFiles(database)),
         own=_own_door(database, issuer, settings),

@@ -6,8 +6,9 @@ import asyncio
 
 from chassis import clock
 from chassis.db import Database, Tx
+from chassis.errors import Unavailable
 from chassis.inbox import Inbox
-from chassis.messaging import Deliver, Delivery, Envelope, Subscription
+from chassis.messaging import Bus, Deliver, Delivery, Envelope, Subscription
 from contracts import catalogue
 from gateway import store, webhooks
 
@@ -17,13 +18,39 @@ async def on_event(tx: Tx, envelope: Envelope) -> None:
     await webhooks.take(tx, envelope, now=clock.now())
 
 
+LOOK_AGAIN_S = 2.0
+
 SUBSCRIPTIONS = (
     Subscription(
         queue="gateway.notify.v1",
         handlers={entry.model: on_event for entry in catalogue.public_events()},
         envelopes=True,
+        # Of what a claim says, most is heard by nobody else.
+        on_demand=True,
     ),
 )
+
+
+async def listen(bus: Bus) -> None:
+    """Let the bus deliver events, from now on. Raises Unavailable."""
+    for subscription in SUBSCRIPTIONS:
+        await bus.hear(subscription.queue)
+
+
+async def listen_again(database: Database, bus: Bus) -> None:
+    """Of a process that starts: if there is any webhook, as soon as database and broker are there.
+
+    The broker keeps what it was asked for; this is for one that lost everything.
+    """
+    while True:
+        try:
+            async with database.reading() as tx:
+                wanted = await store.webhooks(tx)
+            if wanted:
+                await listen(bus)
+            return
+        except Unavailable:
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 class Listening:

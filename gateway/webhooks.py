@@ -9,7 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,8 @@ BOTH_SECRETS = timedelta(hours=24)
 WAKE = "webhooks"
 # How soon every replica of the gateway notes events for the first webhook that there is.
 HEARS_WITHIN_S = 1.0
+
+Listen = Callable[[], Awaitable[None]]
 
 # What a webhook may ask for: Medusa's names and the types of our own.
 EVENTS: tuple[str, ...] = (
@@ -120,11 +122,15 @@ def _delivery(
 
 
 class Webhooks:
-    """What people do with webhooks. ``anywhere``: private addresses are allowed."""
+    """What people do with webhooks. ``anywhere``: private addresses are allowed. ``listen`` lets
+    the bus deliver events; it raises Unavailable."""
 
-    def __init__(self, database: Database, secret_key: str, *, anywhere: bool) -> None:
+    def __init__(
+        self, database: Database, secret_key: str, listen: Listen, *, anywhere: bool
+    ) -> None:
         self._database = database
         self._secret_key = secret_key
+        self._listen = listen
         self.anywhere = anywhere
 
     def secret(self, webhook_id: str, number: int) -> bytes:
@@ -146,9 +152,12 @@ class Webhooks:
     async def add(
         self, *, url: str, events: list[str], description: str | None, user_id: str
     ) -> tuple[Row, str]:
-        """A new webhook and its secret. Raises Invalid, Duplicate, NotAllowed."""
+        """A new webhook and its secret. Raises Invalid, Duplicate, NotAllowed, Unavailable."""
         _check_events(events)
         await targets.check(url, anywhere=self.anywhere)
+        # Before it is there: no event of after may be missed. It stays so, because whoever took it
+        # back could meet somebody who adds the next.
+        await self._listen()
         now = clock.now()
         row: Row = {
             "id": new_id("wh"),

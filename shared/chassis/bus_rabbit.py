@@ -24,6 +24,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aio_pika.exceptions import DeliveryError, PublishError
 
 from chassis import clock
+from chassis.errors import Unavailable
 from chassis.messaging import (
     COMMANDS,
     CONTENT_TYPE,
@@ -37,8 +38,10 @@ from chassis.messaging import (
 from chassis.observability import QUEUE_READY
 from chassis.rabbit_link import (
     CLOSE_S,
+    SETUP_S,
     Broker,
     Link,
+    bind_on_demand,
     close_quietly,
     declare,
     declare_topology,
@@ -183,6 +186,7 @@ class _Consuming(Link):
     def __init__(self, broker: Broker, prefetch: int) -> None:
         super().__init__(broker)
         self.consumers: list[_Consumer] = []
+        self.heard: set[str] = set()
         self._prefetch = prefetch
         self._channel: AbstractChannel | None = None
         self._tags: Mapping[str, str] = {}
@@ -219,6 +223,8 @@ class _Consuming(Link):
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(self._on_closed)
         self._channel, self._over = channel, asyncio.Event()
+        for name in sorted(self.heard):
+            await bind_on_demand(channel, self.broker.topology, name, self.broker.prefix)
         tags: dict[str, str] = {}
         for consumer in self.consumers:
             queue = await channel.get_queue(consumer.source, ensure=False)
@@ -227,6 +233,20 @@ class _Consuming(Link):
                 consumer_tag=f"{self.broker.service}:{consumer.source}",
             )
         self._tags = tags
+
+    async def hear(self, queue: str) -> None:
+        """Bind now, and again with every connection. Raises Unavailable."""
+        channel = self._channel
+        if channel is None:
+            raise Unavailable("the broker is not connected")
+        try:
+            async with asyncio.timeout(SETUP_S):
+                await bind_on_demand(channel, self.broker.topology, queue, self.broker.prefix)
+        except Exception as error:
+            # Whatever it was, on this channel nothing is certain any more.
+            self.give_up()
+            raise Unavailable(f"the broker does not bind {queue}: {error}") from error
+        self.heard.add(queue)
 
     async def _check(self) -> None:
         """The broker may take a consumer away and leave channel and connection open."""
@@ -347,6 +367,16 @@ class RabbitBus:
             slots = asyncio.Semaphore(1 if dead else self._concurrency)
             consumer = _Consumer(self._prefix + source, queue, deliver, dead, slots)
             self._consuming.consumers.append(consumer)
+
+    async def hear(self, queue: str) -> None:
+        """Let a queue on demand get its messages, now and after every new connection.
+
+        Before ``start``: as soon as there is one. Raises Unavailable while there is none.
+        """
+        if self._tasks:
+            await self._consuming.hear(queue)
+        else:
+            self._consuming.heard.add(queue)
 
     async def publish(self, parcel: Parcel) -> None:
         """Return when every bound queue has the parcel on disk.

@@ -184,12 +184,14 @@ class Subscription:
     """A queue and the handler of each message class it takes.
 
     A handler gets the message; with ``envelopes`` the Envelope instead, checked to hold it, which
-    also tells when, by whom and in which order it was said.
+    also tells when, by whom and in which order it was said. ``on_demand``: a broker need not
+    deliver before somebody asks by ``Bus.hear``, so that it costs nothing while nobody wants it.
     """
 
     queue: str
     handlers: Mapping[Any, Callable[..., Awaitable[None]]] = field(default_factory=dict)
     envelopes: bool = False
+    on_demand: bool = False
 
     @property
     def bindings(self) -> tuple[tuple[str, str], ...]:
@@ -218,6 +220,12 @@ class Bus(Protocol):
 
     async def subscribe(self, subscription: Subscription, deliver: Deliver) -> None:
         """Deliver what the queue gets; call before ``start``."""
+
+    async def hear(self, queue: str) -> None:
+        """Let a queue that is on demand get its messages from now on, and for good.
+
+        Before ``start``: as soon as there is a connection. Raises Unavailable while there is none.
+        """
 
     async def publish(self, parcel: Parcel) -> None:
         """Return when the parcel is safe (queues confirmed, or every consumer committed).

@@ -133,7 +133,7 @@ class Broker:
         self.user = self.url.user or "guest"
         self.service = service_name
         self.prefix = prefix
-        self._topology = topology
+        self.topology = topology
         self._declare = declare
         self._turn = asyncio.Lock()
 
@@ -143,7 +143,7 @@ class Broker:
         async with self._turn:
             channel = connection.channel(publisher_confirms=False)
             await channel.initialize()
-            await (declare if self._declare else verify)(channel, self._topology, self.prefix)
+            await (declare if self._declare else verify)(channel, self.topology, self.prefix)
             await channel.close()
 
 
@@ -176,6 +176,17 @@ async def declare(channel: AbstractChannel, topology: Topology, prefix: str = ""
         for bound, exchange, key in topology.bindings:
             if bound == queue:
                 await made.bind(prefix + exchange, key)
+
+
+async def bind_on_demand(
+    channel: AbstractChannel, topology: Topology, queue: str, prefix: str = ""
+) -> None:
+    """Bind a queue to what it hears on demand; harmless when it is bound. The broker user needs to
+    write to the queue and to read the exchange."""
+    found = await channel.get_queue(prefix + queue, ensure=False)
+    for bound, exchange, key in topology.on_demand:
+        if bound == queue:
+            await found.bind(prefix + exchange, key)
 
 
 async def verify(channel: AbstractChannel, topology: Topology, prefix: str = "") -> None:

@@ -7,35 +7,47 @@ from dataclasses import dataclass
 
 from chassis.messaging import DEAD_LETTERS, Subscription
 
+Binding = tuple[str, str, str]  # queue, exchange, routing key
+
 
 @dataclass(frozen=True)
 class Topology:
-    """The complete set: it must exist before the first publish, or events would be lost."""
+    """The complete set: it must exist before the first publish, or events would be lost.
 
-    bindings: tuple[tuple[str, str, str], ...]
+    Bindings ``on_demand`` are made when somebody asks for what they bring; their queues are there.
+    """
+
+    bindings: tuple[Binding, ...]
+    on_demand: tuple[Binding, ...] = ()
 
     @classmethod
     def of(cls, subscriptions: Iterable[Subscription]) -> Topology:
         """All (queue, exchange, routing key) triples, sorted."""
-        return cls(
-            tuple(
+        all_ = list(subscriptions)
+
+        def bindings(on_demand: bool) -> tuple[Binding, ...]:
+            return tuple(
                 sorted(
                     (subscription.queue, exchange, key)
-                    for subscription in subscriptions
+                    for subscription in all_
+                    if subscription.on_demand is on_demand
                     for exchange, key in subscription.bindings
                 )
             )
-        )
+
+        return cls(bindings(False), bindings(True))
 
     @property
     def queues(self) -> tuple[str, ...]:
         """Queue names, without their dead-letter queues."""
-        return tuple(sorted({queue for queue, _, _ in self.bindings}))
+        return tuple(sorted({queue for queue, _, _ in (*self.bindings, *self.on_demand)}))
 
     def queues_for(self, exchange: str, routing_key: str) -> tuple[str, ...]:
-        """Where a parcel goes."""
+        """Where a parcel goes when everything is asked for."""
         return tuple(
-            queue for queue, bound, key in self.bindings if bound == exchange and key == routing_key
+            queue
+            for queue, bound, key in (*self.bindings, *self.on_demand)
+            if bound == exchange and key == routing_key
         )
 
 

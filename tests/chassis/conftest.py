@@ -41,6 +41,12 @@ class Painted(BaseModel):
     key: ClassVar[str] = "walls.wall.painted.v1"
 
 
+class Cleaned(BaseModel):
+    """An event that somebody may want to hear."""
+
+    key: ClassVar[str] = "walls.wall.cleaned.v1"
+
+
 async def _never(*_: object) -> None:
     raise AssertionError("a bus calls deliver, not the handler")
 
@@ -48,7 +54,8 @@ async def _never(*_: object) -> None:
 WALLS = Subscription("walls.commands.v1", {Paint: _never})
 GUIDE = Subscription("guide.events.v1", {Painted: _never})
 PRESS = Subscription("press.events.v1", {Painted: _never})
-TOPOLOGY = Topology.of([WALLS, GUIDE, PRESS])
+CHRONICLE = Subscription("chronicle.events.v1", {Cleaned: _never}, on_demand=True)
+TOPOLOGY = Topology.of([WALLS, GUIDE, PRESS, CHRONICLE])
 
 
 def a_command(body: bytes = b"{}", *, key: str = "wall/1", routing_key: str = Paint.key) -> Parcel:
@@ -134,7 +141,9 @@ B = TypeVar("B", bound=Bus)
 
 
 async def _started(bus: B, consumers: dict[str, Deliver] | None) -> B:
-    by_queue = {subscription.queue: subscription for subscription in (WALLS, GUIDE, PRESS)}
+    by_queue = {
+        subscription.queue: subscription for subscription in (WALLS, GUIDE, PRESS, CHRONICLE)
+    }
     for queue, deliver in (consumers or {}).items():
         await bus.subscribe(by_queue[queue], deliver)
     await bus.start()

@@ -11,14 +11,17 @@ from chassis import bus_rabbit
 from chassis.bus_local import LocalBus
 from chassis.bus_rabbit import RabbitBus, declare_topology, missing_queues
 from chassis.engines import RabbitServer
+from chassis.errors import Unavailable
 from chassis.messaging import PublishFailed, Unroutable
 from chassis.testing import eventually, remove_topology
 from chassis.values import uuid7
 from tests.chassis.conftest import (
+    CHRONICLE,
     GUIDE,
     PRESS,
     TOPOLOGY,
     WALLS,
+    Cleaned,
     MakeBus,
     Recorder,
     a_command,
@@ -68,6 +71,13 @@ class TestBothCarriers:
     ) -> None:
         bus = await make_bus()
         await bus.publish(an_event(routing_key="walls.wall.dried.v1"))
+
+    async def test_what_is_asked_for_is_delivered_from_then_on(self, make_bus: MakeBus) -> None:
+        chronicle = Recorder()
+        bus = await make_bus({CHRONICLE.queue: chronicle})
+        await bus.hear(CHRONICLE.queue)
+        await bus.publish(an_event(b"clean", routing_key=Cleaned.key))
+        await eventually(lambda: chronicle.bodies == [b"clean"])
 
     async def test_what_is_confirmed_is_delivered_even_if_the_consumer_comes_later(
         self, make_bus: MakeBus
@@ -199,6 +209,48 @@ class TestRabbit:
         await eventually(lambda: walls.handled)
         assert walls.handled[0].redelivered
         assert walls.handled[0].count == 1
+
+    async def test_nothing_is_delivered_on_demand_before_it_is_asked_for(
+        self, rabbit_bus: MakeBus
+    ) -> None:
+        chronicle = Recorder()
+        bus = await rabbit_bus({CHRONICLE.queue: chronicle})
+        await bus.publish(an_event(b"early", routing_key=Cleaned.key))
+        await bus.hear(CHRONICLE.queue)
+        await bus.publish(an_event(b"late", routing_key=Cleaned.key))
+        await eventually(lambda: chronicle.handled)
+        assert chronicle.bodies == [b"late"]
+
+    async def test_what_was_asked_for_is_bound_again_on_a_broker_that_lost_it(
+        self, amqp_url: str, rabbit_bus: MakeBus
+    ) -> None:
+        prefix: str = rabbit_bus.prefix  # type: ignore[attr-defined]
+        chronicle = Recorder()
+        bus = await rabbit_bus({CHRONICLE.queue: chronicle})
+        await bus.hear(CHRONICLE.queue)
+        # The consumer is canceled with its queue, and the bus begins again.
+        await remove_topology(amqp_url, TOPOLOGY, prefix)
+        sender = await rabbit_bus()
+
+        async def heard() -> bool:
+            await sender.publish(an_event(b"again", routing_key=Cleaned.key))
+            return bool(chronicle.handled)
+
+        await eventually(heard, 30, every_s=0.2)
+
+    async def test_nobody_is_told_that_he_hears_while_the_broker_is_away(
+        self, own_broker: RabbitServer
+    ) -> None:
+        bus = RabbitBus(own_broker.url, TOPOLOGY, "tests", prefix=f"t{uuid7()[-12:]}.")
+        await bus.subscribe(CHRONICLE, Recorder())
+        own_broker.kill()
+        await bus.start()
+        try:
+            with pytest.raises(Unavailable, match="not connected"):
+                await bus.hear(CHRONICLE.queue)
+        finally:
+            await bus.stop()
+            own_broker.start()
 
     async def test_the_broker_vouches_for_the_sender(self, rabbit_bus: MakeBus) -> None:
         walls = Recorder()

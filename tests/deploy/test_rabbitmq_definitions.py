@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -42,7 +43,10 @@ def _subscriptions() -> list[Subscription]:
             queues.setdefault(queue, {})[entry.model] = _never
     for entry in catalogue.public_events():
         queues.setdefault("gateway.notify.v1", {})[entry.model] = _never
-    return [Subscription(queue, handlers) for queue, handlers in queues.items()]
+    return [
+        Subscription(queue, handlers, on_demand=queue == "gateway.notify.v1")
+        for queue, handlers in queues.items()
+    ]
 
 
 MADE = definitions(_subscriptions(), passwords=PASSWORDS)
@@ -70,11 +74,25 @@ def test_a_service_writes_to_two_exchanges_reads_its_queues_and_declares_nothing
         ]
 
 
-@pytest.mark.parametrize("name", ["gateway", "outside"])
-def test_who_only_listens_reads_its_own_queue_and_says_nothing(name: str) -> None:
-    [row] = _rows("permissions", user=name)
-    assert (row["configure"], row["write"], row["read"]) == ("^$", "^$", rf"^{name}\..*")
-    assert {row["write"] for row in _rows("topic_permissions", user=name)} == {"^$"}
+def test_who_only_listens_reads_its_own_queue_and_says_nothing() -> None:
+    [row] = _rows("permissions", user="outside")
+    assert (row["configure"], row["write"], row["read"]) == ("^$", "^$", r"^outside\..*")
+    for row in _rows("topic_permissions", user="outside"):
+        assert (row["write"], row["read"]) == ("^$", "^$")
+
+
+def test_the_gateway_binds_its_own_queue_to_events_that_have_a_name_and_says_nothing() -> None:
+    [row] = _rows("permissions", user="gateway")
+    assert row["configure"] == "^$"
+    assert row["write"] == r"^gateway\.notify\.v1$"
+    assert row["read"] == r"^gateway\..*|^reclamo\.events\.v1$"
+    assert _rows("bindings", destination="gateway.notify.v1") == []
+    [commands] = _rows("topic_permissions", user="gateway", exchange=COMMANDS)
+    [events] = _rows("topic_permissions", user="gateway", exchange=EVENTS)
+    assert (commands["write"], commands["read"], events["write"]) == ("^$", "^$", "^$")
+    public = {entry.key for entry in catalogue.public_events()}
+    said = {entry.key for entry in catalogue.entries()}
+    assert {key for key in said if re.search(events["read"], key)} == public
 
 
 def test_a_listener_outside_gets_every_event_that_has_a_name_and_no_answer_of_a_service() -> None:
@@ -118,7 +136,8 @@ def test_every_queue_has_its_dead_letter_queue_and_every_binding_a_queue() -> No
     queues = {row["name"] for row in MADE["queues"]} - {"outside.events.v1"}
     live = {name for name in queues if not name.endswith(".dlq")}
     assert queues == live | {f"{name}.dlq" for name in live}
-    assert {row["destination"] for row in MADE["bindings"]} - {"outside.events.v1"} == queues
+    bound = {row["destination"] for row in MADE["bindings"]} - {"outside.events.v1"}
+    assert bound | {"gateway.notify.v1"} == queues
     assert all(row["arguments"]["x-queue-type"] == "quorum" for row in MADE["queues"])
 
 
@@ -271,6 +290,7 @@ async def test_the_gateway_lives_with_its_rights_and_hears(
     await bus.start()
     try:
         await eventually(lambda: bus.ready, within_s=20)
+        await bus.hear("gateway.notify.v1")
         claims = await channel_of("claims")
         exchange = await claims.get_exchange(EVENTS, ensure=False)
         await exchange.publish(_message("claims"), "claims.claim.canceled.v1")
@@ -347,3 +367,19 @@ class TestTheBrokerRefuses:
     async def test_the_guest(self, broker: str) -> None:
         with pytest.raises(AMQPError):
             await aio_pika.connect(f"amqp://guest:guest@{broker}/", timeout=5)
+
+
+async def test_the_gateway_may_not_hear_what_services_answer_each_other(
+    channel_of: Channels,
+) -> None:
+    gateway = await channel_of("gateway")
+    queue = await gateway.get_queue("gateway.notify.v1", ensure=False)
+    with pytest.raises(aio_pika.exceptions.ChannelClosed, match="ACCESS_REFUSED"):
+        await queue.bind(EVENTS, "orders.claim-hold.placed.v1")
+
+
+async def test_the_gateway_may_not_hear_commands(channel_of: Channels) -> None:
+    gateway = await channel_of("gateway")
+    queue = await gateway.get_queue("gateway.notify.v1", ensure=False)
+    with pytest.raises(aio_pika.exceptions.ChannelClosed, match="ACCESS_REFUSED"):
+        await queue.bind(COMMANDS, "orders.claim-hold.place")

@@ -24,6 +24,10 @@ async def database(make_database: MakeDatabase) -> Database:
     return (await make_database("gateway")).serve("gateway", store.METADATA)
 
 
+async def _nothing_to_ask() -> None:
+    """These tests hand deliveries over themselves."""
+
+
 def _door(database: Database) -> Deliver:
     """The door of a process that has just started."""
     return consumers.door(database, Inbox("gateway", database, consumers.SUBSCRIPTIONS[0]))
@@ -44,7 +48,7 @@ def _event(number: int, name: str = "note.created") -> Delivery:
 
 
 async def _listen(database: Database, number: int, *events: str) -> str:
-    own = Webhooks(database, SECRET_KEY, anywhere=True)
+    own = Webhooks(database, SECRET_KEY, _nothing_to_ask, anywhere=True)
     url = f"http://127.0.0.1:{number}/"
     row, _ = await own.add(url=url, events=list(events), description=None, user_id="usr_1")
     return str(row["id"])
@@ -88,7 +92,7 @@ async def test_a_webhook_that_is_added_hears_at_once_and_the_last_one_that_goes_
     await deliver(_event(1))
     webhook = await _listen(database, 1, "*")
     await deliver(_event(2))
-    own = Webhooks(database, SECRET_KEY, anywhere=True)
+    own = Webhooks(database, SECRET_KEY, _nothing_to_ask, anywhere=True)
     await own.change(webhook, {"enabled": False})
     await deliver(_event(3))
     await own.change(webhook, {"enabled": True})
