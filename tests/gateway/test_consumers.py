@@ -7,10 +7,14 @@ import json
 
 import pytest
 
+from chassis.bus_rabbit import RabbitBus
 from chassis.db import Database
+from chassis.errors import Unavailable
 from chassis.inbox import Inbox
-from chassis.messaging import Deliver, Delivery, Envelope
-from chassis.testing import MakeDatabase
+from chassis.messaging import EVENTS, Deliver, Delivery, Envelope, Parcel
+from chassis.testing import MakeDatabase, eventually, remove_topology
+from chassis.topology import Topology
+from chassis.values import uuid7
 from gateway import consumers, store
 from gateway.webhooks import Webhooks
 from tests.gateway.builders import SECRET_KEY
@@ -101,3 +105,46 @@ async def test_a_webhook_that_is_added_hears_at_once_and_the_last_one_that_goes_
     async with database.reading() as tx:
         rows = await tx.fetch("SELECT message_id FROM inbox ORDER BY message_id")
     assert [row["message_id"] for row in rows] == ["event-2", "event-4"]
+
+
+async def test_a_webhook_that_could_not_be_told_is_not_added(database: Database) -> None:
+    async def listen() -> None:
+        raise Unavailable("the broker is not connected")
+
+    own = Webhooks(database, SECRET_KEY, listen, anywhere=True)
+    with pytest.raises(Unavailable):
+        await own.add(url="http://127.0.0.1:1/", events=["*"], description=None, user_id="usr_1")
+    async with database.reading() as tx:
+        assert await store.webhooks(tx) == []
+
+
+@pytest.mark.parametrize("many", [0, 1])
+async def test_a_gateway_that_starts_hears_events_if_there_is_a_webhook(
+    database: Database, amqp_url: str, many: int
+) -> None:
+    """The broker had lost everything, and has just been declared anew."""
+    for number in range(many):
+        await _listen(database, number + 1, "*")
+    topology = Topology.of(consumers.SUBSCRIPTIONS)
+    prefix = f"t{uuid7()[-12:]}."
+    bus = RabbitBus(amqp_url, topology, "orders", prefix=prefix)
+    got: list[bytes] = []
+
+    async def deliver(delivery: Delivery) -> None:
+        got.append(delivery.body)
+
+    await bus.subscribe(consumers.SUBSCRIPTIONS[0], deliver)
+    listening = asyncio.create_task(consumers.listen_again(database, bus))
+    await bus.start()
+    try:
+        await eventually(lambda: bus.ready, 30)
+        await asyncio.wait_for(listening, 30)
+        key = "orders.note.created.v1"
+        await bus.publish(Parcel(uuid7(), EVENTS, key, "note/note_1", b"early"))
+        await consumers.listen(bus)
+        await bus.publish(Parcel(uuid7(), EVENTS, key, "note/note_1", b"late"))
+        await eventually(lambda: b"late" in got)
+        assert got == ([b"early", b"late"] if many else [b"late"])
+    finally:
+        await bus.stop()
+        await remove_topology(amqp_url, topology, prefix)
