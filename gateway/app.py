@@ -121,8 +121,9 @@ class Gateway:
         self._gauges.start()
         self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self._loops]
         self._tasks.append(asyncio.create_task(self.database.share_wakes(), name="gateway.wakes"))
-        listening = consumers.listen_again(self.database, self._bus)
-        self._tasks.append(asyncio.create_task(listening, name="gateway.listening"))
+        if not self._parts.embedded:
+            listening = consumers.listen_again(self.database, self._bus)
+            self._tasks.append(asyncio.create_task(listening, name="gateway.listening"))
 
     async def stop(self) -> None:
         """Stop the background work, close connections and the database."""
