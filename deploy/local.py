@@ -32,6 +32,7 @@ from deploy.secrets_file import Secrets
 log = structlog.get_logger(__name__)
 
 READY_WITHIN_S = 60
+_LAST_LINES = 5
 RESTART_AFTER_S = 0.3
 _PR_SET_PDEATHSIG = 1
 
@@ -94,6 +95,13 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.running.kill()
                 self.running.wait()
+
+    def last_words(self) -> str:
+        """Where its log is and how that ends, for whoever reads only the error."""
+        ended = self.running.poll() if self.running else None
+        state = "runs" if ended is None else f"ended with {ended}"
+        said = self.log_file.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return "\n  ".join([f"\n{self.log_file} (it {state})", *said])
 
 
 @dataclass
@@ -256,8 +264,8 @@ class Local:
                                 del waiting[name]
                         await asyncio.sleep(0.05)
             except TimeoutError:
-                logs = ", ".join(str(process.log_file) for process in waiting.values())
-                raise NotReady(f"not ready in {within_s:.0f} s, look into: {logs}") from None
+                logs = "".join(process.last_words() for process in waiting.values())
+                raise NotReady(f"not ready in {within_s:.0f} s, look into:{logs}") from None
 
 
 async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:

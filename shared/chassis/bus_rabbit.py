@@ -223,8 +223,7 @@ class _Consuming(Link):
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(self._on_closed)
         self._channel, self._over = channel, asyncio.Event()
-        for name in sorted(self.heard):
-            await bind_on_demand(channel, self.broker.topology, name, self.broker.prefix)
+        await self._bind_what_is_heard(channel)
         tags: dict[str, str] = {}
         for consumer in self.consumers:
             queue = await channel.get_queue(consumer.source, ensure=False)
@@ -261,6 +260,13 @@ class _Consuming(Link):
             QUEUE_READY.labels(self.broker.service, source).set(told.message_count or 0)
             if not told.consumer_count:
                 raise ConnectionError(f"the broker knows no consumer of {source}")
+        await self._bind_what_is_heard(self._channel)
+
+    async def _bind_what_is_heard(self, channel: AbstractChannel) -> None:
+        """Again with every look: who deletes an exchange takes its bindings, and no consumer is
+        told."""
+        for name in sorted(self.heard):
+            await bind_on_demand(channel, self.broker.topology, name, self.broker.prefix)
 
     def _tear_down(self) -> None:
         self._over.set()

@@ -7,12 +7,12 @@ import asyncio
 import aio_pika
 import pytest
 
-from chassis import bus_rabbit
+from chassis import bus_rabbit, rabbit_link
 from chassis.bus_local import LocalBus
 from chassis.bus_rabbit import RabbitBus, declare_topology, missing_queues
 from chassis.engines import RabbitServer
 from chassis.errors import Unavailable
-from chassis.messaging import PublishFailed, Unroutable
+from chassis.messaging import EVENTS, PublishFailed, Unroutable
 from chassis.testing import eventually, remove_topology
 from chassis.values import uuid7
 from tests.chassis.conftest import (
@@ -228,12 +228,36 @@ class TestRabbit:
         chronicle = Recorder()
         bus = await rabbit_bus({CHRONICLE.queue: chronicle})
         await bus.hear(CHRONICLE.queue)
-        # The consumer is canceled with its queue, and the bus begins again.
+        # The consumer is canceled with its queue, and the bus begins again. Whoever declares the
+        # queue anew before that gets no consumer: RabbitMQ 3.10 moves the old one to the new queue,
+        # tells nobody, and drops what it delivers (deploy/README.md, "Queues are never deleted").
         await remove_topology(amqp_url, TOPOLOGY, prefix)
+        await eventually(lambda: not bus.ready)
         sender = await rabbit_bus()
 
         async def heard() -> bool:
             await sender.publish(an_event(b"again", routing_key=Cleaned.key))
+            return bool(chronicle.handled)
+
+        await eventually(heard, 30, every_s=0.2)
+
+    async def test_what_was_asked_for_is_bound_again_when_only_its_exchange_was_lost(
+        self, amqp_url: str, rabbit_bus: MakeBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody is told: queue, consumer, channel and connection stay as they are."""
+        monkeypatch.setattr(rabbit_link, "WATCHDOG_S", 0.2)
+        prefix: str = rabbit_bus.prefix  # type: ignore[attr-defined]
+        chronicle = Recorder()
+        bus = await rabbit_bus({CHRONICLE.queue: chronicle})
+        await bus.hear(CHRONICLE.queue)
+        connection = await aio_pika.connect(amqp_url)
+        async with connection:
+            channel = await connection.channel()
+            await channel.exchange_delete(prefix + EVENTS)
+        await declare_topology(amqp_url, TOPOLOGY, prefix)
+
+        async def heard() -> bool:
+            await bus.publish(an_event(b"again", routing_key=Cleaned.key))
             return bool(chronicle.handled)
 
         await eventually(heard, 30, every_s=0.2)
