@@ -29,9 +29,8 @@ from contracts.orders import (
 )
 from contracts.returns import (
     ClaimReturnChecked,
+    ClaimReturnMoved,
     ClaimReturnOpened,
-    ReturnCanceled,
-    ReturnReceived,
 )
 from services.claims import operations
 
@@ -41,10 +40,10 @@ async def on_reply(tx: Tx, message: Event) -> None:
     await operations.continue_claim(tx, reply=message, now=clock.now())
 
 
-async def on_return_moved(tx: Tx, message: ReturnReceived | ReturnCanceled) -> None:
+async def on_return_moved(tx: Tx, message: ClaimReturnMoved) -> None:
     """A claim shows what became of its return."""
     await operations.return_moved(
-        tx, return_id=message.return_id, status=message.status, now=clock.now()
+        tx, claim_id=message.claim_id, status=message.status, now=clock.now()
     )
 
 
@@ -71,8 +70,7 @@ SUBSCRIPTIONS = (
             ReplacementWithdrawalRejected: on_reply,
             ClaimReturnOpened: on_reply,
             ClaimReturnChecked: on_reply,
-            ReturnReceived: on_return_moved,
-            ReturnCanceled: on_return_moved,
+            ClaimReturnMoved: on_return_moved,
         },
     ),
 )

@@ -530,12 +530,11 @@ async def _workable(tx: Tx, claim_id: str, order_id: str | None) -> Claim:
     return claim
 
 
-async def return_moved(tx: Tx, *, return_id: str, status: str, now: datetime) -> None:
-    """Returns told what became of a return; those that no claim asked for do not matter here."""
-    claim_id = await store.claim_of_return(tx, return_id=return_id)
-    claim = await store.load(tx, claim_id=claim_id) if claim_id else None
+async def return_moved(tx: Tx, *, claim_id: str, status: str, now: datetime) -> None:
+    """Returns told what became of the return of a claim or an exchange. Raises ClaimNotFound."""
+    claim = await store.load(tx, claim_id=claim_id)
     if claim is None:
-        return
+        raise ClaimNotFound(claim_id=claim_id, order_id=None)
     moved = domain.return_moved(claim=claim, status=status)
     if moved == claim:
         return

@@ -69,7 +69,6 @@ CLAIMS = sa.Table(
     sa.CheckConstraint("refund_amount >= 0", name="refund_amount"),
     sa.Index("ix_claims_order", "order_id"),
     sa.Index("ix_claims_created", "created_at", "id"),
-    sa.Index("ix_claims_return", "return_id"),
     # An inquiry becomes one claim; those that were refused on the way do not count.
     sa.Index(
         "uq_claims_inquiry",
@@ -449,14 +448,6 @@ async def write(tx: Tx, *, claim: Claim, written: Row) -> None:
             images=list(item.images),
             metadata=item.metadata,
         )
-
-
-async def claim_of_return(tx: Tx, *, return_id: str) -> str | None:
-    """The claim that asked for a return."""
-    found: str | None = await tx.fetch_value(
-        "SELECT id FROM claims WHERE return_id = :id", id=return_id
-    )
-    return found
 
 
 # ---- what is sent out -------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 from chassis import audit, idempotency, outbox
 from chassis.db import Tx
-from contracts.returns import ReturnCanceled, ReturnReceived, ReturnRequested
+from contracts.returns import ClaimReturnMoved, ReturnCanceled, ReturnReceived, ReturnRequested
 from services.returns import domain, store
 from services.returns.domain import Return, State
 
@@ -32,7 +32,8 @@ async def known(tx: Tx, return_id: str) -> Return:
 async def say(
     tx: Tx, return_: Return, event: type[ReturnRequested | ReturnReceived | ReturnCanceled]
 ) -> Return:
-    """Tell the outside what became of the return; the return with its next version."""
+    """Tell the outside what became of the return, and the claim it is of; the return with its next
+    version."""
     told = replace(return_, version=return_.version + 1)
     message = event(
         id=told.order_id,
@@ -44,6 +45,9 @@ async def say(
         no_notification=bool(told.no_notification),
     )
     await outbox.put(tx, message, about=f"return/{told.id}", version=told.version)
+    if told.claim_id and event is not ReturnRequested:
+        moved = ClaimReturnMoved(claim_id=told.claim_id, status=message.status)
+        await outbox.put(tx, moved, about=f"return/{told.id}")
     return told
 
 

@@ -85,6 +85,16 @@ class ClaimReturnChecked(Event):
     status: str | None = None
 
 
+class ClaimReturnMoved(Event):
+    """Said by returns beside ``ReturnReceived`` and ``ReturnCanceled`` when the return is a claim's
+    or an exchange's; heard by claims, which so hears nothing of all the others."""
+
+    key: ClassVar[str] = "returns.claim-return.moved.v1"
+    example: ClassVar[dict[str, Any]] = {"claim_id": "claim_01", "status": "received"}
+    claim_id: str
+    status: str
+
+
 class _ReturnState(Event):
     """What every event of a return tells: its public state after the change."""
 
@@ -119,7 +129,7 @@ class ReturnRequested(_ReturnState):
 
 class ReturnReceived(_ReturnState):
     """Said by returns when a receipt is booked, its money settled later, or a short return closed;
-    ``status`` tells whether anything is still to be done; heard by claims."""
+    ``status`` tells whether anything is still to be done; for outside only."""
 
     key: ClassVar[str] = "returns.return.received.v1"
     example: ClassVar[dict[str, Any]] = {
@@ -131,7 +141,7 @@ class ReturnReceived(_ReturnState):
 
 
 class ReturnCanceled(_ReturnState):
-    """Said by returns when a return is canceled and its units are free; heard by claims."""
+    """Said by returns when a return is canceled and its units are free; for outside only."""
 
     key: ClassVar[str] = "returns.return.canceled.v1"
     example: ClassVar[dict[str, Any]] = {
@@ -147,6 +157,7 @@ MESSAGES: tuple[type[Command] | type[Event], ...] = (
     ClaimReturnOpened,
     CheckClaimReturn,
     ClaimReturnChecked,
+    ClaimReturnMoved,
     ReturnRequested,
     ReturnReceived,
     ReturnCanceled,

@@ -12,7 +12,7 @@ from chassis.db import Row
 from chassis.messaging import Delivery
 from contracts.inventory import PlaceReservation
 from contracts.orders import ClaimHoldReleased, ExecuteClaimRefund, PlaceClaimHold
-from contracts.returns import ReturnCanceled, ReturnReceived
+from contracts.returns import ClaimReturnMoved
 from services.claims import operations, saga, store
 from services.claims.consumers import SUBSCRIPTIONS
 from tests.claims.builders import World
@@ -141,4 +141,4 @@ async def test_a_cancel_is_the_same_when_everything_comes_twice(world: World) ->
 def test_every_reply_of_the_sagas_is_heard_and_what_becomes_of_a_return() -> None:
     (subscription,) = SUBSCRIPTIONS
     awaited = {reply for table in saga.SAGAS.values() for reply in table.hears()}
-    assert set(subscription.handlers) == awaited | {ReturnReceived, ReturnCanceled}
+    assert set(subscription.handlers) == awaited | {ClaimReturnMoved}

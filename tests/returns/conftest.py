@@ -166,10 +166,10 @@ class World:
             return await tx.fetch(sql, **params)
 
     async def events(self, return_id: str) -> list[tuple[int, str, str]]:
-        """(version, name, status) of the events said of a return."""
+        """(version, name, status) of what the outside is told of a return."""
         rows = await self.rows(
             "SELECT aggregateversion, payload FROM outbox WHERE aggregatetype = 'return'"
-            " AND aggregateid = :return_id ORDER BY seq",
+            " AND aggregateid = :return_id AND aggregateversion IS NOT NULL ORDER BY seq",
             return_id=return_id,
         )
         told = [(row["aggregateversion"], json.loads(row["payload"])["data"]) for row in rows]

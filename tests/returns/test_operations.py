@@ -618,7 +618,10 @@ class TestReturnOfAClaim:
         await world.tell(a_claim_return())
         await world.unsent()
         await world.cancel("ret_of_claim")
-        assert await world.pump() == ["returns.return.canceled.v1"]
+        assert await world.pump() == [
+            "returns.return.canceled.v1",
+            "returns.claim-return.moved.v1",
+        ]
         assert (await world.shown("ret_of_claim"))["status"] == "canceled"
 
     @pytest.mark.parametrize(
