@@ -102,6 +102,16 @@ KINDS = {
             refund=GROSS,
             weight=1,
         ),
+        Kind(
+            "refund, goods back",
+            ("claim refund with return", "receive"),
+            provider="fake",
+            claim="open",
+            payment="refunded",
+            refund=GROSS,
+            returned="received",
+            weight=1,
+        ),
         Kind("return", ("return",), returned="requested", weight=1),
         Kind(
             "return and receive",
@@ -216,6 +226,14 @@ KINDS = {
             claim="open",
             payment="captured",
             returned="requested",
+            weight=1,
+        ),
+        Kind(
+            "exchange, goods back",
+            ("swap", "receive"),
+            claim="open",
+            payment="confirmed",
+            returned="received",
             weight=1,
         ),
         Kind(

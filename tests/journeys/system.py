@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +397,8 @@ class Distributed(Application):
         for name in PROCESSES:
             connection = await asyncpg.connect(self.local.database_url(name))
             try:
+                # Else the sealer may hold records that it has read, and seal what is gone.
+                await eventually(partial(_all_sealed, connection), REST_WITHIN_S, every_s=0.1)
                 kept = ("alembic_version", "users", "api_tokens", "sessions")
                 # Books are append-only by trigger; only a superuser may look away.
                 await connection.execute("SET session_replication_role = replica")
@@ -409,6 +412,12 @@ class Distributed(Application):
 
     async def _end(self) -> None:
         await self.local.stop()
+
+
+async def _all_sealed(connection: asyncpg.Connection) -> bool:
+    """Whether the chain of audit records has reached the last one."""
+    unsealed = "SELECT count(*) FROM audit WHERE seq NOT IN (SELECT seq FROM audit_seals)"
+    return bool(await connection.fetchval(unsealed) == 0)
 
 
 async def together(*calls: Any) -> list[Any]:
