@@ -504,6 +504,9 @@ class RabbitServer(Server):
             "log.console = false\n"
             # The default asks for half a machine's memory; a private broker shares it with others.
             "vm_memory_high_watermark.absolute = 512MB\n"
+            # What quorum queues log stays in memory until the log is full. The default is as large
+            # as all of the above: after 200,000 messages publishers would be blocked.
+            "raft.wal_max_size_bytes = 67108864\n"
         )
 
     def _environment(self) -> dict[str, str]:

@@ -112,6 +112,23 @@ async def test_a_killed_rabbitmq_comes_back_on_the_same_url_with_confirmed_messa
     assert not server.running
 
 
+@pytest.mark.usefixtures("has_rabbitmq")
+async def test_a_broker_does_not_keep_half_a_gigabyte_of_its_log_in_memory(tmp_path: Path) -> None:
+    # A quorum queue's log lies in memory until the file is full. The default is as much as the
+    # broker may have, and publishers are blocked before it is written out.
+    mebibyte = 2**20
+    async with RabbitServer(tmp_path) as url:
+        connection = await aio_pika.connect(url)
+        async with connection:
+            channel = await connection.channel()
+            await channel.declare_queue("much", durable=True, arguments={"x-queue-type": "quorum"})
+            for _ in range(80):
+                await channel.default_exchange.publish(aio_pika.Message(b"x" * mebibyte), "much")
+        logs = [file.stat().st_size for file in tmp_path.rglob("*.wal")]  # noqa: ASYNC240
+    assert logs
+    assert max(logs) < 66 * mebibyte
+
+
 def test_a_recorded_process_id_that_now_belongs_to_somebody_else_is_left_alone(
     tmp_path: Path,
 ) -> None:
