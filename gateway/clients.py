@@ -26,7 +26,8 @@ from chassis.errors import Refusal, Unavailable, refusal
 log = structlog.get_logger(__name__)
 
 READ_TIMEOUT_S = 10.0
-WAITING_MARGIN_S = 2.0
+# Beyond what a service waits for its saga before it answers 503: its disk may stall for seconds.
+WAITING_MARGIN_S = 5.0
 CONNECT_S = 2.0
 AVOID_S = 5.0
 

@@ -41,8 +41,18 @@ async def lines_of(tx: Tx, order: OpenOrder, asked: Mapping[str, int]) -> dict[s
     return store_units.lines(rows=rows, order_tax_rate=order.row["tax_rate"], goodwill=goodwill)
 
 
-async def hold_units(tx: Tx, hold: Hold, *, limit: str) -> None:
-    """Put the units under a remedy; ``limit`` is the column that bounds them."""
+def wait_until_settled(lines: Mapping[str, Line], line_ids: Iterable[str]) -> None:
+    """Units are not taken while a refund of their line is on its way: what the provider declines
+    belongs to all of them, and a share that is taken is frozen. Raises Retry."""
+    for line_id in line_ids:
+        if lines[line_id].is_settling:
+            raise Retry(f"a refund of {line_id} is on its way: its units wait for it")
+
+
+async def hold_units(tx: Tx, lines: Mapping[str, Line], hold: Hold, *, limit: str) -> None:
+    """Put units of these lines under a remedy; ``limit`` is the column that bounds them. Raises
+    Retry, as ``wait_until_settled`` too."""
+    wait_until_settled(lines, hold.shares)
     quantities = {line_id: share.quantity for line_id, share in hold.shares.items()}
     if quantities and not await store_units.hold_units(tx, quantities=quantities, limit=limit):
         raise Retry("the units changed meanwhile")

@@ -152,8 +152,8 @@ async def _units(tx: Tx) -> list[Row]:
 
 
 async def _goodwill(tx: Tx) -> list[Row]:
-    """I3: what was given back of a line's price is what its refunds gave, and with the remedies of
-    the line it is no more than was paid for it."""
+    """I3: what was given back of a line's price is what its refunds gave, with the remedies of the
+    line it is no more than was paid for it, and no unit is worth more than was paid for it."""
     found = []
     on_line: Counter[str] = Counter()
     of_refund: Counter[str] = Counter()
@@ -182,6 +182,9 @@ async def _goodwill(tx: Tx) -> list[Row]:
         left = refunds_of.minus(share=line.priced.paid, taken=line.taken)
         if min(left.quantity, left.goods - left.discount, *left.taxes) < 0:
             found.append(_finding("I3", row, "more given back than was paid for the line"))
+        # Only what is given back, a share of no unit, has a negative discount.
+        if any(share.discount < 0 for share in (left, *line.taken) if share.quantity):
+            found.append(_finding("I3", row, "a unit is worth more than was paid for it"))
     return found
 
 

@@ -80,7 +80,7 @@ async def place_claim_hold(tx: Tx, *, command: PlaceClaimHold, now: datetime) ->
     if not await holding.add_remedy(tx, "claim", command.claim_id, order, hold, placed, state, now):
         await _repeat_claim_hold(tx, command)
         return
-    await holding.hold_units(tx, hold, limit="fulfilled_quantity")
+    await holding.hold_units(tx, lines, hold, limit="fulfilled_quantity")
     await put(tx, placed, about=about)
     if shares:
         await paying.begin_refund(
@@ -135,7 +135,7 @@ async def _place_exchange_hold(tx: Tx, command: PlaceClaimHold, now: datetime) -
     ):
         await _repeat_claim_hold(tx, command)
         return
-    await holding.hold_units(tx, hold, limit="fulfilled_quantity")
+    await holding.hold_units(tx, lines, hold, limit="fulfilled_quantity")
     await put(tx, placed, about=f"{kind}/{id_}")
     await paying.close_order(tx, order, now)
 

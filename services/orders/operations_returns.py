@@ -75,7 +75,7 @@ async def place_return_hold(tx: Tx, *, command: PlaceReturnHold, now: datetime) 
     ):
         await _repeat_return_hold(tx, command)
         return
-    await holding.hold_units(tx, hold, limit="quantity")
+    await holding.hold_units(tx, lines, hold, limit="quantity")
     await put(tx, placed, about=about)
     await paying.close_order(tx, order, now)
 

@@ -276,6 +276,9 @@ async def _book_receipt(
         )
         for arrival in booked
     ]
+    holding.wait_until_settled(
+        booking.lines, [arrival.line_id for arrival in booked if arrival.unannounced]
+    )
     if not await store_units.book_arrivals(tx, rows=rows):
         raise Retry(f"the units of order {order.id} changed meanwhile")
     await _add_beside(tx, order, booking, receipt_id, now)

@@ -19,7 +19,8 @@ from services.orders.refunds import Part, PricedLine, Share
 @dataclass(frozen=True, slots=True)
 class Line:
     """An order line as a decision sees it. ``taken`` are the shares of its live remedies, those
-    of units returned before the order came here included."""
+    of units returned before the order came here included. ``is_settling``: a refund that names it
+    is on its way, so nobody knows yet what its units are worth."""
 
     line_id: str
     variant_id: str | None
@@ -33,6 +34,7 @@ class Line:
     delivered_at: str | None
     priced: PricedLine
     taken: tuple[Share, ...] = ()
+    is_settling: bool = False
 
     @property
     def free(self) -> int:

@@ -40,10 +40,12 @@ async def lines_with_remedies(tx: Tx, *, order_id: str, line_ids: Iterable[str])
 
 
 async def goodwill_on(tx: Tx, *, line_ids: Collection[str]) -> list[Row]:
-    """What was given back of these lines, refund by refund: line_id, net, taxes."""
+    """What was given back of these lines, refund by refund: line_id, net, taxes, and the state of
+    the refund."""
     return await tx.fetch(
-        "SELECT line_id, net, taxes FROM goodwill_lines WHERE line_id IN :ids"
-        " ORDER BY line_id, refund_id",
+        "SELECT g.line_id, g.net, g.taxes, r.state FROM goodwill_lines g"
+        " JOIN refunds r ON r.id = g.refund_id WHERE g.line_id IN :ids"
+        " ORDER BY g.line_id, g.refund_id",
         ids=sorted(line_ids),
     )
 
@@ -350,7 +352,8 @@ def lines(
         line = found[row["line_id"]]
         whole = replace(line.priced, given_back=line.priced.given_back + row["net"])
         taken = (*line.taken, goodwill_share(row=row))
-        found[row["line_id"]] = replace(line, priced=whole, taken=taken)
+        settling = line.is_settling or row["state"] == "pending"
+        found[row["line_id"]] = replace(line, priced=whole, taken=taken, is_settling=settling)
     return found
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from chassis.testing import eventually
 from deploy.verify import verify
-from tests.gateway.builders import Door, a_claim
+from tests.gateway.builders import Door, a_claim, a_shop
+from tests.gateway.conftest import OpenGateway
 
 Json = dict[str, Any]
 MUG, LAMP = "item_ana_mug", "item_ana_lamp"
@@ -66,6 +72,42 @@ async def test_a_part_given_back_lowers_what_the_units_are_worth_and_takes_none(
         f"Only 0 is left of what was paid for the free units of {MUG}",
     )
     await sound(shop)
+
+
+async def test_whoever_wants_units_meanwhile_waits_and_gets_what_they_are_worth(
+    open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RECLAMO_FAKE_PROVIDER_FILE", str(tmp_path / "fake.sqlite"))
+    # It declines 402 at once, but nobody hears of that before the next try, a second later.
+    monkeypatch.setenv("RECLAMO_FAKE_PROVIDER_FAULTS", "lost_answer:1")
+    door = await open_gateway()
+    document = a_shop()
+    document["orders"][0]["payments"][0]["provider_id"] = "fake"
+    await door.load(document)
+    giving = asyncio.ensure_future(give(door, 402, (MUG, 402)))
+
+    async def on_its_way() -> bool:
+        return (await line(door, MUG))["refundable"] == 4800 - 402
+
+    await eventually(on_its_way)
+    refund, replacement, back = await asyncio.gather(
+        door.claim(),
+        door.claim(type="replace", additional_items=[{"variant_id": "variant_mug", "quantity": 1}]),
+        door.post("/admin/orders/order_ana/return", {"items": [{"item_id": MUG, "quantity": 1}]}),
+    )
+    assert [answer.status_code for answer in (refund, replacement, back)] == [200] * 3
+    order = await door.order()
+    assert {claim["type"]: claim["refund_amount"] for claim in order["claims"]} == {
+        "refund": 1200,
+        "replace": None,
+    }
+    assert order["returns"][0]["refund_amount"] == 1200
+    assert refused(await giving) == (
+        400,
+        "The payment provider declined the refund: card closed",
+    )
+    assert (await line(door, MUG))["refundable"] == 4800
+    await sound(door)
 
 
 async def test_a_unit_that_was_refunded_and_kept_is_not_refunded_again(shop: Door) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -107,8 +107,11 @@ class Desk:
     seen: int = 0
     sent: list[bytes] = field(default_factory=list)
 
-    async def say(self, command: Command, *, message_id: str | None = None) -> list[Row]:
-        """Deliver a command; what was said since: [{key, version, causation, **data}]."""
+    async def say(
+        self, command: Command, *, message_id: str | None = None, waits: Sequence[str] = ()
+    ) -> list[Row]:
+        """Deliver a command; what was said since: [{key, version, causation, **data}]. ``waits``
+        as in ``deliver``."""
         envelope = Envelope(
             id=message_id or uuid7(),
             source="/reclamo/claims",
@@ -120,14 +123,24 @@ class Desk:
             saga_id="saga_01",
         )
         self.sent.append(envelope.to_bytes())
-        return await self.deliver(self.sent[-1])
+        return await self.deliver(self.sent[-1], waits=waits)
 
-    async def deliver(self, body: bytes) -> list[Row]:
-        """Deliver bytes; a message that could not be handled fails the test."""
-        inbox = Inbox("orders", self.database, consumers.SUBSCRIPTIONS[0])
-        await inbox.deliver(Delivery(queue="orders.commands.v1", body=body))
-        stuck = await self.rows("SELECT type, error FROM inbox WHERE state <> 'done'")
-        assert stuck == []
+    @property
+    def inbox(self) -> Inbox:
+        """Where commands to orders come in."""
+        return Inbox("orders", self.database, consumers.SUBSCRIPTIONS[0])
+
+    async def waiting(self) -> list[str]:
+        """Why messages could not be handled."""
+        return [
+            row["error"] for row in await self.rows("SELECT error FROM inbox WHERE state <> 'done'")
+        ]
+
+    async def deliver(self, body: bytes, *, waits: Sequence[str] = ()) -> list[Row]:
+        """Deliver bytes; a message that could not be handled fails the test, unless it ``waits``
+        for this."""
+        await self.inbox.deliver(Delivery(queue="orders.commands.v1", body=body))
+        assert await self.waiting() == list(waits)
         return await self.heard()
 
     async def answer(self, reply: Event, *, to: Row) -> list[Row]:

@@ -516,6 +516,12 @@ def unpaid_difference_is_paid_back(patch: Patch) -> None:
     patch.setattr(settling, "pay_back", pay_back)
 
 
+def units_do_not_wait_for_a_refund(patch: Patch) -> None:
+    """37: units are taken though nobody knows what they are worth: their share is frozen with a
+    part of what the provider then declines."""
+    patch.setattr(holding, "wait_until_settled", lambda lines, line_ids: None)
+
+
 # Bugs are found within a few seeds from here; which are the first depends on what clients do.
 SEEDS_MOST = 200
 
@@ -618,6 +624,13 @@ BUGS = (
         unpaid_difference_is_paid_back,
         _from(1),
         "went back",
+    ),
+    Bug(
+        "37",
+        "units do not wait for a refund of their line",
+        units_do_not_wait_for_a_refund,
+        _from(32),
+        "worth more than was paid",
     ),
 )
 
