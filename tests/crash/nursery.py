@@ -159,6 +159,11 @@ class Nursery:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that forks."""
+        return self._process.pid
+
     async def ready(self) -> None:
         """Until it has imported everything."""
         await eventually(self._ready.is_set, within_s=300)
@@ -202,6 +207,11 @@ class Nursery:
                     self._changed.notify_all()
             else:
                 self._ready.set()
+        # It is gone, and its children go with it: nobody is left to tell of them.
+        with self._changed:
+            for child in self._living.values():
+                child.returncode = -signal.SIGKILL
+            self._changed.notify_all()
 
 
 class Forked(Process):
