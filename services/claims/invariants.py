@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from chassis import at_rest
 from chassis.db import Row, Tx
 
 
@@ -46,8 +47,10 @@ async def _sent(tx: Tx) -> list[Row]:
     """I5: an additional item is fulfilled and shipped exactly as its live fulfillments say."""
     packed: Counter[str] = Counter()
     shipped: Counter[str] = Counter()
-    for row in await tx.fetch(
-        "SELECT items, shipped_at FROM claim_fulfillments WHERE state IN ('live', 'canceling')"
+    async for row in at_rest.paged(
+        tx,
+        "SELECT id, items, shipped_at FROM claim_fulfillments"
+        " WHERE state IN ('live', 'canceling') AND id > :after ORDER BY id",
     ):
         for item in row["items"]:
             packed[item["item_id"]] += item["quantity"]

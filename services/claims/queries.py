@@ -12,7 +12,7 @@ from chassis.http import rebuilt
 from chassis.saga_log import load
 from chassis.values import derived_id
 from services.claims import domain
-from services.claims.saga import refusal_to_tell
+from services.claims.saga import SAGAS, refusal_to_tell
 from services.claims.store import SENDS_OUT
 
 # What was never agreed to shows on no public read, only in the operator's saga view.
@@ -366,7 +366,8 @@ async def timeline(tx: Tx, *, claim_id: str) -> list[Row]:
     history."""
     sagas = await tx.fetch(
         "SELECT id, kind, direction, marks, history, created_at FROM sagas"
-        " WHERE subject_id = :id ORDER BY created_at, id",
+        " WHERE kind IN :kinds AND subject_id = :id ORDER BY created_at, id",
+        kinds=sorted(SAGAS),
         id=claim_id,
     )
     return [

@@ -69,6 +69,12 @@ CLAIMS = sa.Table(
     sa.CheckConstraint("refund_amount >= 0", name="refund_amount"),
     sa.Index("ix_claims_order", "order_id"),
     sa.Index("ix_claims_created", "created_at", "id"),
+    sa.Index(
+        "ix_claims_exchange_return",
+        "return_id",
+        sqlite_where=sa.text("type = 'exchange'"),
+        postgresql_where=sa.text("type = 'exchange'"),
+    ),
     # An inquiry becomes one claim; those that were refused on the way do not count.
     sa.Index(
         "uq_claims_inquiry",

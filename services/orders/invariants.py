@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from chassis import at_rest
 from chassis.db import Row, Tx
 from services.orders import refunds as refunds_of
 from services.orders import store_units
@@ -241,8 +242,10 @@ async def _packed(tx: Tx) -> list[Row]:
     """I5: what fulfillments made here have packed and sent is packed and sent on the lines."""
     packed: Counter[str] = Counter()
     shipped: Counter[str] = Counter()
-    for row in await tx.fetch(
-        "SELECT items, shipped_at FROM fulfillments WHERE made_here = TRUE AND state = 'live'"
+    async for row in at_rest.paged(
+        tx,
+        "SELECT id, items, shipped_at FROM fulfillments"
+        " WHERE made_here = TRUE AND state = 'live' AND id > :after ORDER BY id",
     ):
         for item in row["items"] or ():
             packed[item["item_id"]] += item["quantity"]
@@ -305,14 +308,16 @@ async def _exchanges(tx: Tx) -> list[Row]:
     settled it has that amount; I2: its refund gives no more. I16: it is settled exactly once its
     remedy is."""
     found = []
-    rows = await tx.fetch(
+    rows = at_rest.paged(
+        tx,
         "SELECT e.id, e.difference_due, e.explanation, e.payment_id, r.kind, r.state,"
         " p.amount AS paid, p.captured_at, f.state AS refund_state,"
         " COALESCE(f.amount, 0) AS refunded FROM exchanges e"
         " LEFT JOIN remedies r ON r.id = e.id LEFT JOIN payments p ON p.id = e.payment_id"
         " LEFT JOIN refunds f ON f.cause_kind = 'exchange' AND f.cause_id = e.id"
+        " WHERE e.id > :after ORDER BY e.id",
     )
-    for row in rows:
+    async for row in rows:
         explained = sum(part["amount"] for part in row["explanation"])
         due, dead = row["difference_due"], row["state"] == "released"
         given = row["refunded"] if row["refund_state"] == "posted" else 0
@@ -348,12 +353,13 @@ async def _captures(tx: Tx) -> list[Row]:
 async def _memos(tx: Tx) -> list[Row]:
     """I9: a credit memo says what its refund paid, line by line, and numbers have no gap."""
     found = []
-    memos = await tx.fetch(
+    memos = at_rest.paged(
+        tx,
         "SELECT m.id, m.number, m.amount, m.lines, m.payments, r.state,"
         " COALESCE(r.amount, 0) AS refunded, r.memo_id FROM credit_memos m"
-        " LEFT JOIN refunds r ON r.id = m.refund_id"
+        " LEFT JOIN refunds r ON r.id = m.refund_id WHERE m.id > :after ORDER BY m.id",
     )
-    for row in memos:
+    async for row in memos:
         lines = sum(line["amount"] for line in row["lines"] or ())
         paid = sum(share["amount"] for share in row["payments"] or ())
         if row["state"] != "posted" or row["memo_id"] != row["id"]:

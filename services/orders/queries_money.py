@@ -60,7 +60,8 @@ async def ledger_of(tx: Tx, *, order_id: str) -> Row:
     attempts = await tx.fetch(
         "SELECT refund_id, payment_id, provider_id, provider_key, provider_ref, amount, state,"
         " tries, last_error, next_at, created_at, updated_at FROM refund_attempts"
-        " WHERE order_id = :id ORDER BY created_at, refund_id, position",
+        " WHERE refund_id IN (SELECT r.id FROM refunds r WHERE r.order_id = :id)"
+        " ORDER BY created_at, refund_id, position",
         id=order_id,
     )
     captures = await tx.fetch(

@@ -487,6 +487,12 @@ transfers = sa.Table(
     sa.Column("payment_id", _Text, nullable=False),
     sa.Column("refund_id", _Text),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index(
+        "ix_transfers_refund_id",
+        "refund_id",
+        postgresql_where=sa.text("refund_id IS NOT NULL"),
+        sqlite_where=sa.text("refund_id IS NOT NULL"),
+    ),
     sa.CheckConstraint("amount > 0", name="amount"),
     # A reversal takes a posted refund to store credit back.
     sa.CheckConstraint("kind IN ('capture', 'refund', 'refund_before', 'reversal')", name="kind"),

@@ -14,6 +14,7 @@ from chassis.errors import Refusal, refusal
 from chassis.values import derived_id
 from services.returns import domain
 from services.returns.domain import State
+from services.returns.saga import SAGAS
 
 _COLUMNS = """
 returns.id AS id, returns.status AS status, returns.order_id AS order_id,
@@ -175,7 +176,12 @@ async def _inside(tx: Tx, return_id: str) -> dict[str, Any]:
         "owed_amount": owed,
         "allowed_actions": domain.allowed_actions(state=State(own["state"]), owed_amount=owed),
         "receipts": [receipt | {"lines": by_receipt[receipt["id"]]} for receipt in receipts],
-        "sagas": await _sagas(tx, "subject_id = :subject_id", subject_id=return_id),
+        "sagas": await _sagas(
+            tx,
+            "kind IN :kinds AND subject_id = :subject_id",
+            kinds=sorted(SAGAS),
+            subject_id=return_id,
+        ),
     }
 
 

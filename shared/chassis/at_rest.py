@@ -3,9 +3,12 @@ messages were sent and seen (I7), what was touched, whose timer is lost (I6)."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from chassis.db import Row, Tx
+
+PAGE_ROWS = 500
 
 # A timer is looked at every second; only a standing service is this late.
 OVERDUE = timedelta(minutes=10)
@@ -23,6 +26,20 @@ _CHECKS = (
         " WHERE direction IN ('forward', 'back')",
     ),
 )
+
+
+async def paged(tx: Tx, sql: str) -> AsyncIterator[Row]:
+    """The rows of what may be a whole table, of which only a page is in memory at a time: a shop
+    keeps everything that it ever did. ``sql`` gives rows whose ``id`` is above ``:after``, in the
+    order of their ids."""
+    after = ""
+    while True:
+        page = await tx.fetch(f"{sql} LIMIT :page", after=after, page=PAGE_ROWS)
+        for row in page:
+            yield row
+        if len(page) < PAGE_ROWS:
+            return
+        after = page[-1]["id"]
 
 
 async def findings(tx: Tx) -> list[Row]:

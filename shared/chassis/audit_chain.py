@@ -25,6 +25,14 @@ LATE = timedelta(minutes=10)
 # How far back a process that starts looks for numbers that others have taken but not committed.
 _LOOK_BACK = 5000
 _COLUMNS = "seq, at, actor_kind, actor_id, action, about, before, after, note, correlation_id"
+_NOT_SEALED = "NOT EXISTS (SELECT 1 FROM audit_seals s WHERE s.seq = a.seq)"
+# Not one condition with OR: for that SQLite reads the whole table, every few seconds.
+_UNSEALED = f"""
+SELECT {_COLUMNS} FROM audit a WHERE a.seq > :seen AND {_NOT_SEALED}
+UNION ALL
+SELECT {_COLUMNS} FROM audit a WHERE a.seq IN :holes AND a.seq <= :seen AND {_NOT_SEALED}
+ORDER BY seq LIMIT :batch
+"""
 
 
 def hash_of(number: int, previous: str, record: Mapping[str, Any]) -> str:
@@ -50,26 +58,22 @@ class Sealer:
         """Seal what is there; True when there may be more."""
         async with self._database.reading() as tx:
             rows = await tx.fetch(
-                f"SELECT {_COLUMNS} FROM audit a WHERE (a.seq > :seen OR a.seq IN :holes)"
-                " AND NOT EXISTS (SELECT 1 FROM audit_seals s WHERE s.seq = a.seq)"
-                " ORDER BY a.seq LIMIT :batch",
-                seen=self._seen,
-                holes=list(self._holes),
-                batch=BATCH_ROWS,
+                _UNSEALED, seen=self._seen, holes=list(self._holes), batch=BATCH_ROWS
             )
-            holes = await self._holes_below(tx, rows[-1]["seq"]) if rows else []
-        if not rows:
-            return False
-        try:
-            async with self._database.transaction() as tx:
-                last = await head(tx)
-                await tx.insert(tx.database.tables["audit_seals"], _chained(last, rows))
-                await failpoint(f"{self._database.service}.audit.k3")
-        except DuplicateRow:
-            return True
-        await failpoint(f"{self._database.service}.audit.k4")
+            # A process that has just started looks at all there is, but only once.
+            top = rows[-1]["seq"] if rows else self._seen or await _last(tx)
+            holes = await self._holes_below(tx, top)
+        if rows:
+            try:
+                async with self._database.transaction() as tx:
+                    last = await head(tx)
+                    await tx.insert(tx.database.tables["audit_seals"], _chained(last, rows))
+                    await failpoint(f"{self._database.service}.audit.k3")
+            except DuplicateRow:
+                return True
+            await failpoint(f"{self._database.service}.audit.k4")
         now = clock.monotonic_s()
-        self._seen = max(self._seen, rows[-1]["seq"])
+        self._seen = max(self._seen, top)
         self._holes |= {hole: now for hole in holes if hole not in self._holes}
         for seq in [row["seq"] for row in rows]:
             self._holes.pop(seq, None)
@@ -87,6 +91,10 @@ class Sealer:
         )
         there = {row["seq"] for row in rows}
         return [seq for seq in range(low + 1, top) if seq not in there]
+
+
+async def _last(tx: Tx) -> int:
+    return int(await tx.fetch_value("SELECT COALESCE(MAX(seq), 0) FROM audit"))
 
 
 def _chained(last: Row, rows: list[Row]) -> list[Row]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from chassis import clock
+from chassis import at_rest, clock
 from services.orders import invariants, memos, operations_money, queries_money
 from services.orders.providers import FakeProvider
 from services.orders.refunds import Part
@@ -130,3 +130,24 @@ async def test_a_wrong_document_is_found(open_shop: OpenShop, sin: str) -> None:
     async with desk.database.reading() as tx:
         found = await invariants.findings(tx)
     assert {finding["invariant"] for finding in found} == {"I9"}
+
+
+async def test_each_of_many_documents_is_looked_at(
+    open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_rest, "PAGE_ROWS", 2)
+    desk = await open_shop(by_hand(an_item(quantity=5, fulfilled_quantity=5, shipped_quantity=5)))
+    for number in range(5):
+        await desk.say(a_claim(f"claim_{number}"))
+    assert await MemoClerk(desk.database).step()
+    for number in await _issued(desk):
+        await _sound(desk)
+        for change in (1, -1):
+            async with desk.database.transaction() as tx:
+                await tx.execute(
+                    "UPDATE credit_memos SET amount = amount + :change WHERE number LIKE :number",
+                    change=change,
+                    number=f"%{number}",
+                )
+                found = await invariants.findings(tx)
+            assert len(found) == (1 if change == 1 else 0), found
